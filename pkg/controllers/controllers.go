@@ -1,0 +1,87 @@
+// Package controllers is the contract between the engine and the controllers.
+//
+// A controller is a pure function: documents and observations of one cluster in,
+// the complete set of its output keys out. It does no I/O, keeps nothing between
+// calls and takes the time as an argument, so a test is a snapshot and a golden
+// file. The engine writes the difference, fenced by its election.
+package controllers
+
+import (
+	"time"
+
+	"github.com/pgctrl/pgctrl/pkg/keys"
+	"github.com/pgctrl/pgctrl/pkg/kv"
+	"github.com/pgctrl/pgctrl/pkg/observed"
+)
+
+// Access declares a family of keys, or a part of it, that a controller reads or
+// writes. The declarations are enforced: a snapshot refuses what was not
+// declared, and the engine refuses to start when two controllers declare the
+// same output. They also generate the etcd roles and the controller graph.
+type Access struct {
+	Family keys.Family
+	// Part narrows the family: a document kind ("members") for Desired and
+	// Defaults, a concern for Plan and Observed, the part below the scope for
+	// Patroni ("leader", "members"). Empty means all of it.
+	Part string
+	// Fleet says that a change in any cluster concerns every cluster (ports on a
+	// shared node). Without it a change wakes only its own cluster; families
+	// without a cluster (nodes, defaults, alive) always wake all.
+	Fleet bool
+}
+
+// Controller is one concern.
+type Controller interface {
+	// Name is the concern's name; it appears in logs, metrics and conditions.
+	Name() string
+	// Inputs lists everything Plan reads.
+	Inputs() []Access
+	// Outputs lists everything Plan may write; no other controller may write it.
+	Outputs() []Access
+	// Plan decides. It must be deterministic: equal input, equal bytes. An error
+	// is a fault of the program or of an input that no condition can express; it
+	// is retried. What people can put right is a condition in the result.
+	Plan(in Input) (Result, error)
+}
+
+// Input is all a controller may know.
+type Input struct {
+	Cluster string
+	Layout  keys.Layout
+	// Snapshot holds the declared inputs and the controller's own outputs, of
+	// every cluster, exact for one revision. Reading anything else panics.
+	Snapshot kv.Snapshot
+	Now      time.Time
+}
+
+// Mode says how an output is written.
+type Mode int
+
+const (
+	// Write replaces the key when its content differs.
+	Write Mode = iota
+	// Once creates the key when it does not exist and never changes it: for what
+	// is decided once, when a cluster forms.
+	Once
+	// Mint creates the key with a random password when it does not exist. Value is
+	// ignored; the controller never sees the secret.
+	Mint
+)
+
+// Output is one key a controller wants. A key that exists but is not among the
+// outputs is kept: absence is not deletion (R6).
+type Output struct {
+	Key   string
+	Value []byte
+	Mode  Mode
+}
+
+// Result is a controller's complete answer for one cluster.
+type Result struct {
+	Outputs []Output
+	// Conditions say what is wrong or waited for. When a document can't be used
+	// the controller returns conditions and no outputs: last good plans stay (R4).
+	Conditions []observed.Condition
+	// After asks to be called again when nothing changed until then; 0 means never.
+	After time.Duration
+}

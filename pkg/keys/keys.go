@@ -1,0 +1,185 @@
+// Package keys is the key layout: the one place in the program that spells an
+// etcd path. Everything else asks it for keys and hands it keys to understand.
+//
+// A prefix always ends with "/" so that a range over cluster "pg-test" can never
+// match "pg-test2".
+package keys
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+// Layout says where the two trees live.
+type Layout struct {
+	// Root is the prefix of everything pgctrl writes; "/pgctrl" by default.
+	Root string
+	// Patroni is Patroni's namespace; "/pg" by default. Patroni alone writes there.
+	Patroni string
+}
+
+// Default is the layout used when nothing else is set.
+var Default = Layout{Root: "/pgctrl", Patroni: "/pg"}
+
+// Family names a group of keys that are read and written by the same programs.
+// Controllers declare their inputs and outputs in families; an agent's rights
+// are families narrowed to its node.
+type Family string
+
+// The families, in the order of DESIGN section 4.
+const (
+	Nodes      Family = "desired/nodes"
+	Defaults   Family = "desired/defaults"
+	Desired    Family = "desired/clusters"
+	Formed     Family = "formed"
+	Plan       Family = "plan"
+	Primary    Family = "primary"
+	VIP        Family = "vip"
+	Ready      Family = "ready"
+	Hold       Family = "hold"
+	Observed   Family = "observed"
+	Alive      Family = "alive"
+	Status     Family = "status"
+	Changes    Family = "changes"
+	Secrets    Family = "secrets"
+	Election   Family = "election"
+	Store      Family = "store"
+	PatroniKey Family = "patroni"
+	Unknown    Family = ""
+)
+
+// NodeCluster is the pseudo cluster under which plans of programs live that
+// several clusters on one node share.
+const NodeCluster = "_node"
+
+var (
+	clusterName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,39}$`)
+	// Patroni puts no limit on member names but uses them as path elements and in
+	// application_name; PostgreSQL truncates the latter at 63 bytes.
+	memberName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$`)
+	nodeName   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]{0,62}$`)
+	docName    = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$`)
+)
+
+// CheckCluster says what is wrong with a cluster name, or nil.
+func CheckCluster(s string) error {
+	return check(clusterName, "cluster name", s, "a lower-case letter, then up to 39 of a-z 0-9 -")
+}
+
+// CheckMember says what is wrong with a member name, or nil.
+func CheckMember(s string) error {
+	return check(memberName, "member name", s, "a letter or digit, then up to 62 of A-Z a-z 0-9 _ . -")
+}
+
+// CheckNode says what is wrong with a node name, or nil.
+func CheckNode(s string) error {
+	return check(nodeName, "node name", s, "a host name: a letter or digit, then up to 62 of A-Z a-z 0-9 . -")
+}
+
+// CheckName says what is wrong with the name of a service or another named document, or nil.
+func CheckName(s string) error {
+	return check(docName, "name", s, "1 to 63 of A-Z a-z 0-9 _ . -")
+}
+
+func check(re *regexp.Regexp, what, s, want string) error {
+	if re.MatchString(s) {
+		return nil
+	}
+	return fmt.Errorf("%s %q is not valid: expected %s", what, s, want)
+}
+
+func (l Layout) root(parts ...string) string {
+	return strings.TrimRight(l.Root, "/") + "/" + strings.Join(parts, "/")
+}
+
+// Prefix is the range of one family.
+func (l Layout) Prefix(f Family) string {
+	if f == PatroniKey {
+		return strings.TrimRight(l.Patroni, "/") + "/"
+	}
+	if f == Store {
+		return l.root("store")
+	}
+	return l.root(string(f)) + "/"
+}
+
+// RootPrefix is the range of everything pgctrl writes.
+func (l Layout) RootPrefix() string { return l.root("") }
+
+// DesiredPrefix is the range of every document people write.
+func (l Layout) DesiredPrefix() string { return l.root("desired", "") }
+
+// Node is a node's document.
+func (l Layout) Node(node string) string { return l.root("desired/nodes", node) }
+
+// DefaultsDoc is a fleet-wide default document, such as "postgres" or "services/primary".
+func (l Layout) DefaultsDoc(doc string) string { return l.root("desired/defaults", doc) }
+
+// ClusterDocs is the range of one cluster's documents.
+func (l Layout) ClusterDocs(cluster string) string { return l.root("desired/clusters", cluster, "") }
+
+// ClusterDoc is one document of a cluster; doc is the tail of its key, such as "members/pg-test-1".
+func (l Layout) ClusterDoc(cluster, doc string) string {
+	return l.root("desired/clusters", cluster, doc)
+}
+
+// FormedKey records what was decided once, when the cluster formed.
+func (l Layout) FormedKey(cluster string) string { return l.root("formed", cluster) }
+
+// PlanKey is what one node must converge to for one cluster and concern.
+func (l Layout) PlanKey(node, cluster, concern string) string {
+	return l.root("plan", node, cluster, concern)
+}
+
+// NodePlans is the range of one node's plans.
+func (l Layout) NodePlans(node string) string { return l.root("plan", node, "") }
+
+// PrimaryKey is a cluster's confirmed primary.
+func (l Layout) PrimaryKey(cluster string) string { return l.root("primary", cluster) }
+
+// ReadyKey is what a member's own agent vouches for.
+func (l Layout) ReadyKey(cluster, member string) string { return l.root("ready", cluster, member) }
+
+// ReadyPrefix is the range of a cluster's ready keys.
+func (l Layout) ReadyPrefix(cluster string) string { return l.root("ready", cluster, "") }
+
+// ObservedKey is a node's report on one plan.
+func (l Layout) ObservedKey(node, cluster, concern string) string {
+	return l.root("observed", node, cluster, concern)
+}
+
+// NodeObserved is the range of one node's reports.
+func (l Layout) NodeObserved(node string) string { return l.root("observed", node, "") }
+
+// AliveKey is a node's leased presence.
+func (l Layout) AliveKey(node string) string { return l.root("alive", node) }
+
+// StatusKey is a cluster's conditions.
+func (l Layout) StatusKey(cluster string) string { return l.root("status", cluster) }
+
+// ChangesKey says who changed a cluster's documents last, from where and why.
+func (l Layout) ChangesKey(cluster string) string { return l.root("changes", cluster) }
+
+// Secret is one password or key of a cluster.
+func (l Layout) Secret(cluster, name string) string { return l.root("secrets", cluster, name) }
+
+// ClusterSecrets is the range of a cluster's secrets.
+func (l Layout) ClusterSecrets(cluster string) string { return l.root("secrets", cluster, "") }
+
+// ElectionKey is leadership among `pgctrl server` processes.
+func (l Layout) ElectionKey() string { return l.root("election/server") }
+
+// StoreKey identifies this etcd.
+func (l Layout) StoreKey() string { return l.root("store") }
+
+// Scope is the range of Patroni's keys of one cluster.
+func (l Layout) Scope(cluster string) string {
+	return strings.TrimRight(l.Patroni, "/") + "/" + cluster + "/"
+}
+
+// Leader is Patroni's leader key.
+func (l Layout) Leader(cluster string) string { return l.Scope(cluster) + "leader" }
+
+// Members is the range of Patroni's member keys.
+func (l Layout) Members(cluster string) string { return l.Scope(cluster) + "members/" }

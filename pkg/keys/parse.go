@@ -1,0 +1,95 @@
+package keys
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Ref is a key understood: which family it belongs to and whom it concerns.
+// Fields that a family does not have are empty.
+type Ref struct {
+	Family  Family
+	Cluster string
+	Node    string
+	Concern string
+	// Doc is the tail of a document's key, such as "members/pg-test-1" or
+	// "postgres"; of a Patroni key, the part below the scope, such as "leader".
+	Doc string
+}
+
+// Document splits Doc into its kind and name: "members/pg-test-1" is
+// ("members", "pg-test-1"), "postgres" is ("postgres", "").
+func (r Ref) Document() (kind, name string) {
+	kind, name, _ = strings.Cut(r.Doc, "/")
+	return kind, name
+}
+
+// Parse understands a key. A key under neither tree, or in no place that the
+// layout knows, is an error that says where keys of that kind belong: people
+// write keys by hand, and a key in the wrong place must not be silence.
+func (l Layout) Parse(key string) (Ref, error) {
+	if tail, ok := strings.CutPrefix(key, l.Prefix(PatroniKey)); ok {
+		cluster, doc, found := strings.Cut(tail, "/")
+		if !found || cluster == "" || doc == "" {
+			return Ref{}, fmt.Errorf("key %s: expected %s<cluster>/<name>", key, l.Prefix(PatroniKey))
+		}
+		return Ref{Family: PatroniKey, Cluster: cluster, Doc: doc}, nil
+	}
+	tail, ok := strings.CutPrefix(key, l.RootPrefix())
+	if !ok {
+		return Ref{}, fmt.Errorf("key %s: expected a key under %s", key, l.RootPrefix())
+	}
+	parts := strings.Split(tail, "/")
+	for _, p := range parts {
+		if p == "" {
+			return Ref{}, fmt.Errorf("key %s: has an empty part; remove the extra \"/\"", key)
+		}
+	}
+	if parts[0] == "desired" {
+		return l.parseDesired(key, parts[1:])
+	}
+	return l.parseDerived(key, parts)
+}
+
+func (l Layout) parseDesired(key string, parts []string) (Ref, error) {
+	switch {
+	case len(parts) == 2 && parts[0] == "nodes":
+		return Ref{Family: Nodes, Node: parts[1]}, nil
+	case len(parts) >= 2 && len(parts) <= 3 && parts[0] == "defaults":
+		return Ref{Family: Defaults, Doc: strings.Join(parts[1:], "/")}, nil
+	case len(parts) >= 3 && len(parts) <= 4 && parts[0] == "clusters":
+		return Ref{Family: Desired, Cluster: parts[1], Doc: strings.Join(parts[2:], "/")}, nil
+	}
+	return Ref{}, fmt.Errorf("key %s is in no known place: documents live under %s, %s and %s",
+		key, l.Node("<node>"), l.DefaultsDoc("<document>"), l.ClusterDoc("<cluster>", "<document>"))
+}
+
+func (l Layout) parseDerived(key string, parts []string) (Ref, error) {
+	f := Family(parts[0])
+	n := len(parts) - 1
+	switch f {
+	case Plan, Observed:
+		if n == 3 {
+			return Ref{Family: f, Node: parts[1], Cluster: parts[2], Concern: parts[3]}, nil
+		}
+	case Alive:
+		if n == 1 {
+			return Ref{Family: f, Node: parts[1]}, nil
+		}
+	case Primary, VIP, Hold, Status, Changes, Formed:
+		if n == 1 {
+			return Ref{Family: f, Cluster: parts[1]}, nil
+		}
+	case Ready, Secrets:
+		if n == 2 {
+			return Ref{Family: f, Cluster: parts[1], Doc: parts[2]}, nil
+		}
+	case Election:
+		return Ref{Family: f, Doc: strings.Join(parts[1:], "/")}, nil
+	case Store:
+		if n == 0 {
+			return Ref{Family: f}, nil
+		}
+	}
+	return Ref{}, fmt.Errorf("key %s is in no known place under %s", key, l.RootPrefix())
+}

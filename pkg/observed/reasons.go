@@ -1,0 +1,85 @@
+package observed
+
+// The reasons, each with what it means. `pgctrl explain <reason>` prints these.
+const (
+	InvalidDocument    Reason = "InvalidDocument"
+	MisplacedKey       Reason = "MisplacedKey"
+	UnknownNode        Reason = "UnknownNode"
+	PortConflict       Reason = "PortConflict"
+	PortInUse          Reason = "PortInUse"
+	PlanTooLarge       Reason = "PlanTooLarge"
+	MissingProgram     Reason = "MissingProgram"
+	NodeAbsent         Reason = "NodeAbsent"
+	WaitingForLeader   Reason = "WaitingForLeader"
+	WaitingForNode     Reason = "WaitingForNode"
+	WaitingForSecret   Reason = "WaitingForSecret"
+	RollingOut         Reason = "RollingOut"
+	Rejected           Reason = "Rejected"
+	RolledBack         Reason = "RolledBack"
+	NotAnswering       Reason = "NotAnswering"
+	Stopped            Reason = "Stopped"
+	ApplyFailed        Reason = "ApplyFailed"
+	UnsupportedSchema  Reason = "UnsupportedSchema"
+	PendingRestart     Reason = "PendingRestart"
+	NotLeader          Reason = "NotLeader"
+	NoLeader           Reason = "NoLeader"
+	NotConfirmed       Reason = "NotConfirmed"
+	StandbyCluster     Reason = "StandbyCluster"
+	PatroniPaused      Reason = "PatroniPaused"
+	PatroniTooOld      Reason = "PatroniTooOld"
+	DuplicateMember    Reason = "DuplicateMember"
+	LeaderFlapping     Reason = "LeaderFlapping"
+	WrongSystem        Reason = "WrongSystem"
+	StaleView          Reason = "StaleView"
+	StoreChanged       Reason = "StoreChanged"
+	StoreNotRedundant  Reason = "StoreNotRedundant"
+	Unmanaged          Reason = "Unmanaged"
+	NoServer           Reason = "NoServer"
+	NotPlanned         Reason = "NotPlanned"
+	NotApplied         Reason = "NotApplied"
+	VersionUnavailable Reason = "VersionUnavailable"
+	NotStreaming       Reason = "NotStreaming"
+	Internal           Reason = "Internal"
+)
+
+// Meaning explains every reason in one sentence.
+var Meaning = map[Reason]string{
+	InvalidDocument:    "a document can't be read or contradicts another one; nothing changes on any host until it is put right",
+	MisplacedKey:       "a key under the desired tree is in no place that means anything; it is ignored",
+	UnknownNode:        "a member names a node that has no document and no agent",
+	PortConflict:       "two clusters on one node want the same port; the one created later changes nothing on the host",
+	PortInUse:          "a program that pgctrl does not manage holds a port that is needed",
+	PlanTooLarge:       "a plan would be over 512 KiB; the last good plan stays",
+	MissingProgram:     "a program that the plan needs is not installed on the node",
+	NodeAbsent:         "the node's agent has no presence in etcd; its last good state stays",
+	WaitingForLeader:   "the cluster has no leader yet that new members could copy from",
+	WaitingForNode:     "an agent has not announced itself yet",
+	WaitingForSecret:   "a password that the plan refers to does not exist yet",
+	RollingOut:         "a change goes from node to node; this node's turn has not come",
+	Rejected:           "the program itself refused the new configuration; the last good one stays",
+	RolledBack:         "the program accepted the new configuration but did not live with it; the last good one is back",
+	NotAnswering:       "the program could not be asked, which says nothing about its configuration",
+	Stopped:            "a unit that only people and Patroni stop is stopped; pgctrl does not start it",
+	ApplyFailed:        "the host refused an act of the agent",
+	UnsupportedSchema:  "the plan was written by a newer program than this agent understands; the last good plan stays",
+	PendingRestart:     "a value waits for a restart that only an operation does",
+	NotLeader:          "this is done by the leader's agent",
+	NoLeader:           "Patroni's leader key is absent",
+	NotConfirmed:       "the leader's PostgreSQL has not been seen to accept writes",
+	StandbyCluster:     "the cluster follows another one, so nothing here takes writes",
+	PatroniPaused:      "Patroni is paused; its configuration is left alone",
+	PatroniTooOld:      "this Patroni can overwrite a leader key that it lost (fixed in 3.0.3); 3.0.4 refuses a duplicate name",
+	DuplicateMember:    "a second Patroni runs under the member's name",
+	LeaderFlapping:     "the leader changed more than 3 times in 10 seconds",
+	WrongSystem:        "the PostgreSQL that answers is not this cluster's (its system identifier differs)",
+	StaleView:          "the agent's view of etcd is too old to act on; HAProxy's own checks decide",
+	StoreChanged:       "etcd is another one, or went back in time; everything is kept and nothing is acquired",
+	StoreNotRedundant:  "etcd has one member; production wants three",
+	Unmanaged:          "no document describes it any more; it is left as it is and keeps following its leader",
+	NoServer:           "no pgctrl server runs; routing still follows the leader, documents have no effect",
+	NotPlanned:         "the controllers have not yet turned the documents into plans",
+	NotApplied:         "the agent has not yet applied the newest plan",
+	VersionUnavailable: "no PostgreSQL version is installed on all the cluster's nodes",
+	NotStreaming:       "a replica does not stream from the leader",
+	Internal:           "a fault in pgctrl itself; the log has the details",
+}

@@ -1,0 +1,160 @@
+package observed
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/pgctrl/pgctrl/pkg/kv"
+)
+
+// Schema is the version of the records in this file. An agent or server that
+// reads a higher one refuses the record as a whole.
+const Schema = 1
+
+// Primary is the confirmed primary: the leader, once somebody saw that its
+// PostgreSQL takes writes. It is worth what the leader key says: with another
+// member there, or after another member was seen there, it confirms nothing.
+type Primary struct {
+	Member  string `json:"member"`
+	Node    string `json:"node"`
+	Address string `json:"address"`
+	Port    int    `json:"port"`
+	// Epoch is the mod revision of Patroni's leader key that was confirmed.
+	Epoch int64 `json:"epoch"`
+	// Sequence orders records of one epoch: confirmed, withdrawn, confirmed again.
+	Sequence int64 `json:"sequence"`
+	// Writable is false when the primary was withdrawn under the same epoch.
+	Writable bool   `json:"writable"`
+	Timeline int64  `json:"timeline"`
+	System   string `json:"system"`
+	// By is the node whose agent confirmed it; another node than Node when the
+	// leader's own agent stayed silent.
+	By string `json:"by"`
+}
+
+// Replaces reports whether p may overwrite old: a later epoch, or the next
+// sequence under the same one.
+func (p Primary) Replaces(old Primary) bool {
+	return p.Epoch > old.Epoch || p.Epoch == old.Epoch && p.Sequence > old.Sequence
+}
+
+// Ready is what a member's own agent vouches for, under its lease. Only an
+// explicit "down" takes a member out; a missing key means unknown.
+type Ready struct {
+	Pooler string `json:"pooler"` // up | down
+	Lag    string `json:"lag,omitempty"`
+}
+
+// Alive is a node's leased presence.
+type Alive struct {
+	Schema int    `json:"schema"`
+	Node   string `json:"node"`
+	// Address is where the node reaches etcd from; `create` proposes it for a
+	// node that has no document yet.
+	Address string `json:"address"`
+	// MachineID tells two agents under one node name apart.
+	MachineID string `json:"machine_id"`
+	Version   string `json:"version"`
+	// Programs is what is installed, by name: "patroni" "3.0.2".
+	Programs map[string]string `json:"programs"`
+	// PostgreSQL lists installed major versions, ascending.
+	PostgreSQL []int `json:"postgresql"`
+}
+
+// Report is a node's answer to one plan.
+type Report struct {
+	Schema  int    `json:"schema"`
+	Writer  string `json:"writer"`
+	Concern string `json:"concern"`
+	// Plan is the mod revision of the plan key this answers.
+	Plan int64 `json:"plan"`
+	// Inputs is the plan's inputs revision.
+	Inputs int64 `json:"inputs"`
+	// Loaded is the hash of the resources in force on the host, which is an older
+	// plan's while this one is refused.
+	Loaded     string      `json:"loaded,omitempty"`
+	Conditions []Condition `json:"conditions,omitempty"`
+	// Facts are what the host showed: ports, versions, what was taken over.
+	Facts map[string]string `json:"facts,omitempty"`
+}
+
+// Condition returns the report's condition of the given type.
+func (r Report) Condition(t Type) (Condition, bool) {
+	for _, c := range r.Conditions {
+		if c.Type == t {
+			return c, true
+		}
+	}
+	return Condition{}, false
+}
+
+// Done reports whether the plan at revision rev is in force and works.
+func (r Report) Done(rev int64) bool {
+	if r.Plan != rev {
+		return false
+	}
+	a, ok := r.Condition(Applied)
+	if !ok || a.Status != True {
+		return false
+	}
+	h, ok := r.Condition(Healthy)
+	return !ok || h.Status == True
+}
+
+// Formed is what was decided once, when the cluster formed: a default that names
+// data never floats.
+type Formed struct {
+	Schema int `json:"schema"`
+	// UID is minted once; two clusters that had one name at different times differ in it.
+	UID           string `json:"uid"`
+	Version       int    `json:"version"`
+	Port          int    `json:"port"`
+	RESTPort      int    `json:"rest_port"`
+	DataDirectory string `json:"data_directory"`
+	Namespace     string `json:"namespace"`
+	Scope         string `json:"scope"`
+	// First is the member that initialises the cluster; the others copy from its leader.
+	First string `json:"first"`
+}
+
+// Store identifies this etcd.
+type Store struct {
+	Incarnation string `json:"incarnation"`
+	// Newest is the newest program version that wrote here.
+	Newest string `json:"newest"`
+	// Endpoints are the client URLs by which nodes reach etcd; Patroni gets them.
+	Endpoints []string `json:"endpoints"`
+}
+
+// Encode is the stored form of a record. Records are plain structs, so encoding
+// cannot fail.
+func Encode(record any) []byte {
+	b, err := json.Marshal(record)
+	if err != nil {
+		panic(fmt.Sprintf("encode %T: %v", record, err))
+	}
+	return b
+}
+
+// Decode reads a stored record; the error names the key.
+func Decode[T any](e kv.KV) (T, error) {
+	var v T
+	if err := json.Unmarshal(e.Value, &v); err != nil {
+		return v, fmt.Errorf("parse %s: %w", e.Key, err)
+	}
+	return v, nil
+}
+
+// Read fetches and decodes a record; false when the key is absent or unreadable.
+func Read[T any](s kv.Snapshot, key string) (T, bool) {
+	var zero T
+	e, ok := s.Get(key)
+	if !ok {
+		return zero, false
+	}
+	v, err := Decode[T](e)
+	if err != nil {
+		return zero, false
+	}
+	return v, true
+}

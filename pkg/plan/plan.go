@@ -1,0 +1,207 @@
+// Package plan is the contract between controllers and agents: what a node must
+// converge to, written relative to the leader, and Resolve, which says what of
+// it applies at this moment. Types and pure functions only.
+//
+// A plan names no primary. "This server is up while its member is the confirmed
+// primary" is what it says, so a failover changes no plan and needs no
+// controller.
+package plan
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+)
+
+// Schema is the version of the plan format. An agent refuses a higher one as a
+// whole and keeps the last good plan.
+const Schema = 1
+
+// MaxSize is the largest plan in bytes: a third of etcd's default request limit
+// of 1.5 MiB, so that a transaction can carry a plan and its guards with room.
+const MaxSize = 512 << 10
+
+// ErrSchema is returned for a plan written by a newer program.
+var ErrSchema = errors.New("plan schema is newer than this program")
+
+// Plan is what one node must converge to for one cluster and concern.
+type Plan struct {
+	Schema int    `json:"schema"`
+	Writer string `json:"writer"`
+	// Store is the incarnation of the etcd that the plan was computed in, UID the
+	// cluster's; an agent ignores plans of another store or of an earlier cluster
+	// of the same name.
+	Store string `json:"store"`
+	UID   string `json:"uid"`
+	// Inputs says which documents the plan reflects.
+	Inputs Inputs `json:"inputs"`
+	// Cluster is what a node needs to know to follow the leader by itself.
+	Cluster Cluster `json:"cluster"`
+	// Secrets maps each secret that file contents refer to to the mod revision it
+	// had, so that rotation makes a new plan.
+	Secrets   map[string]int64 `json:"secrets,omitempty"`
+	Resources Resources        `json:"resources"`
+}
+
+// Inputs are the revisions a plan was computed from.
+type Inputs struct {
+	// Revision is the highest mod revision among the documents the concern reads.
+	Revision int64 `json:"revision"`
+}
+
+// Cluster names the cluster's members and where they listen.
+type Cluster struct {
+	Name string `json:"name"`
+	// Member is the name of this node's own member; empty on a node that has none.
+	Member  string   `json:"member,omitempty"`
+	Members []Member `json:"members"`
+}
+
+// Member is where one member listens.
+type Member struct {
+	Name     string `json:"name"`
+	Node     string `json:"node"`
+	Address  string `json:"address"`
+	Port     int    `json:"port"`
+	RESTPort int    `json:"rest_port"`
+	Offline  bool   `json:"offline,omitempty"`
+}
+
+// Own returns this node's member.
+func (c Cluster) Own() (Member, bool) { return c.Find(c.Member) }
+
+// Find returns a member by name.
+func (c Cluster) Find(name string) (Member, bool) {
+	for _, m := range c.Members {
+		if m.Name == name && name != "" {
+			return m, true
+		}
+	}
+	return Member{}, false
+}
+
+// Resource is one thing on a host.
+type Resource interface {
+	// ID names the resource uniquely within a plan, as in "unit haproxy@pg-test.service".
+	ID() string
+}
+
+// Unit is a systemd unit, the files that only it reads and, for HAProxy, its
+// routes: one transaction, in force as a whole or not at all.
+type Unit struct {
+	Unit string `json:"unit"`
+	// Program names how to validate, reload and prove: "haproxy" or "patroni".
+	// A plan carries no command line.
+	Program string `json:"program"`
+	Files   []File `json:"files"`
+	// Routes is HAProxy's: where each backend may send clients, by backend name.
+	Routes map[string]Route `json:"routes,omitempty"`
+	// Targets is what Routes mean at this moment. Resolve fills it; it is never stored.
+	Targets Targets `json:"-"`
+}
+
+// ID implements Resource.
+func (u Unit) ID() string { return "unit " + u.Unit }
+
+// File is one file with its final owner and mode. Its content may hold the
+// placeholders of package placeholder and nothing else that is replaced.
+type File struct {
+	Path    string `json:"path"`
+	Mode    string `json:"mode"`
+	Owner   string `json:"owner,omitempty"` // user:group; root:root when empty
+	Content string `json:"content"`
+}
+
+// Patroni is Patroni's dynamic configuration, applied by the leader's agent.
+type Patroni struct {
+	Patroni string `json:"patroni"` // the scope
+	// Config is merged into the dynamic configuration; null removes a key.
+	Config map[string]any `json:"config"`
+}
+
+// ID implements Resource.
+func (p Patroni) ID() string { return "patroni " + p.Patroni }
+
+// Resources is an ordered list whose JSON form tells each kind by its first field.
+type Resources []Resource
+
+// UnmarshalJSON reads each resource by the field that names its kind.
+func (rs *Resources) UnmarshalJSON(b []byte) error {
+	var raw []json.RawMessage
+	if err := json.Unmarshal(b, &raw); err != nil {
+		return err
+	}
+	*rs = make(Resources, 0, len(raw))
+	for i, r := range raw {
+		var kind struct {
+			Unit    *string `json:"unit"`
+			Patroni *string `json:"patroni"`
+		}
+		if err := json.Unmarshal(r, &kind); err != nil {
+			return fmt.Errorf("resource %d: %w", i, err)
+		}
+		var err error
+		switch {
+		case kind.Unit != nil:
+			*rs, err = appendAs[Unit](*rs, r)
+		case kind.Patroni != nil:
+			*rs, err = appendAs[Patroni](*rs, r)
+		default:
+			return fmt.Errorf("resource %d: of no known kind: %w", i, ErrSchema)
+		}
+		if err != nil {
+			return fmt.Errorf("resource %d: %w", i, err)
+		}
+	}
+	return nil
+}
+
+func appendAs[R Resource](rs Resources, raw json.RawMessage) (Resources, error) {
+	var r R
+	if err := json.Unmarshal(raw, &r); err != nil {
+		return rs, err
+	}
+	return append(rs, r), nil
+}
+
+// Encode is the stored form of a plan. Equal plans give equal bytes.
+func Encode(p Plan) []byte {
+	b, err := json.Marshal(p)
+	if err != nil {
+		panic(fmt.Sprintf("encode plan: %v", err)) // plain structs only
+	}
+	return b
+}
+
+// Decode reads a stored plan. A newer schema is ErrSchema.
+func Decode(value []byte) (Plan, error) {
+	var head struct {
+		Schema int `json:"schema"`
+	}
+	if err := json.Unmarshal(value, &head); err != nil {
+		return Plan{}, fmt.Errorf("parse plan: %w", err)
+	}
+	if head.Schema > Schema {
+		return Plan{}, fmt.Errorf("%w: it has %d, this program knows %d", ErrSchema, head.Schema, Schema)
+	}
+	var p Plan
+	if err := json.Unmarshal(value, &p); err != nil {
+		return Plan{}, fmt.Errorf("parse plan: %w", err)
+	}
+	return p, nil
+}
+
+// Hash identifies a set of resources by content, whichever plan carried it.
+func Hash(rs Resources, secrets map[string]int64) string {
+	b, err := json.Marshal(struct {
+		R Resources        `json:"r"`
+		S map[string]int64 `json:"s"`
+	}{rs, secrets})
+	if err != nil {
+		panic(fmt.Sprintf("hash resources: %v", err))
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:8])
+}
