@@ -1,0 +1,92 @@
+# pgctrl: make help prints what there is.
+
+SHELL      := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+MODULE  := github.com/pgctrl/pgctrl
+LDFLAGS := -s -w -X $(MODULE)/pkg/version.Version=$(VERSION)
+# Real hosts have targets of their own; everything else is a unit test.
+UNIT    := $(shell go list ./... 2>/dev/null | grep -v -e /tests/lab -e /tests/e2e -e /tests/bench)
+
+export CGO_ENABLED ?= 0
+
+step = @printf '\n\033[1m== %s\033[0m  (%s)\n' "$(1)" "$$(date +%T)"
+
+.PHONY: help
+help: ## print this
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build pgctrl and pgagent into bin/, static and version stamped
+	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/pgctrl ./cmd/pgctrl
+	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/pgagent ./cmd/pgagent
+
+.PHONY: demo
+demo: build ## boot four real hosts and run a cluster on them: the whole tour in a few minutes
+	@go run ./tests/demo
+
+.PHONY: demo-stop
+demo-stop: ## stop the demo and remove everything it made
+	@go run ./tests/lab down
+
+.PHONY: test
+test: ## everything CI runs: linters, unit tests, then real hosts
+	@started=$$(date +%s); \
+	$(MAKE) --no-print-directory host-packages lint test-unit test-lab; \
+	printf '\nall of make test took %s s\n' "$$(( $$(date +%s) - started ))"
+
+.PHONY: host-packages
+host-packages: ## install the Debian packages that building and testing need
+	$(call step,packages this machine needs)
+	@./tests/host-packages.sh
+
+.PHONY: lint
+lint: ## gofmt, go vet, staticcheck, generated files current
+	$(call step,linters)
+	@out=$$(gofmt -l cmd configs internal pkg tests); if [ -n "$$out" ]; then echo "not gofmt-ed:"; echo "$$out"; exit 1; fi
+	go vet ./...
+	@go -C tools build -o ../bin/staticcheck honnef.co/go/tools/cmd/staticcheck
+	bin/staticcheck ./...
+	@$(MAKE) --no-print-directory generate-check
+
+.PHONY: test-unit
+test-unit: ## unit tests, conformance suites, goldens that the real programs accept
+	$(call step,unit tests)
+	go test -count=1 -timeout 10m $(UNIT)
+
+.PHONY: test-race
+test-race: ## the unit tests under the race detector (needs gcc)
+	CGO_ENABLED=1 go test -race -count=1 -timeout 20m $(UNIT)
+
+.PHONY: test-lab
+test-lab: build ## tests on real hosts under systemd
+	$(call step,real hosts: the lab)
+	go test -count=1 -timeout 10m -v ./tests/lab/...
+	$(call step,real hosts: behaviour and rules)
+	go test -count=1 -timeout 25m -v ./tests/e2e/...
+
+.PHONY: mutants
+mutants: ## break each rule on purpose and see its test fail
+	go run ./tests/mutants
+
+.PHONY: bench
+bench: build ## the figures of the README, measured beside the alternatives
+	go run ./tests/bench
+	go test -run '^$$' -bench . -benchtime 1s ./pkg/engine ./pkg/store/...
+
+.PHONY: generate
+generate: ## write the generated files: JSON schema, command reference, controller graph
+	go generate ./...
+
+.PHONY: generate-check
+generate-check:
+	@before=$$(git status --porcelain -- configs docs | sha256sum; git diff -- configs docs | sha256sum); \
+	go generate ./... ; \
+	after=$$(git status --porcelain -- configs docs | sha256sum; git diff -- configs docs | sha256sum); \
+	if [ "$$before" != "$$after" ]; then echo "generated files are not current: run make generate and commit"; git status --short -- configs docs; exit 1; fi
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin
