@@ -1,0 +1,86 @@
+package desired
+
+import (
+	"fmt"
+	"time"
+)
+
+// Postgres is a cluster's PostgreSQL and Patroni: postgres.
+type Postgres struct {
+	Meta                 `yaml:"-"`
+	Version              int            `yaml:"version" default:"0" min:"0" max:"99" effect:"rebuild" unit:"major version" says:"The PostgreSQL major version, such as 15; 0 takes the newest that all the cluster's nodes have, once, when the cluster forms."`
+	Port                 int            `yaml:"port" default:"5432" min:"1024" max:"65535" effect:"restart" unit:"TCP port" says:"The port PostgreSQL listens on, on every member."`
+	RestPort             int            `yaml:"rest_port" default:"8008" min:"1024" max:"65535" effect:"reload" unit:"TCP port" says:"The port of Patroni's REST API, which HAProxy's checks ask."`
+	DataDirectory        string         `yaml:"data_directory" format:"path" pattern:"^(/[A-Za-z0-9_][A-Za-z0-9._-]*)*$" note:"/var/lib/postgresql/<version>/<cluster>" effect:"rebuild" says:"Where the data is, on every member; taken once, when the cluster forms."`
+	Parameters           map[string]any `yaml:"parameters" effect:"reload" says:"PostgreSQL's own settings, such as work_mem: 16MB; what a running server can't take waits as PendingRestart."`
+	TTL                  Duration       `yaml:"ttl" default:"30s" min:"20s" max:"1h" effect:"reload" unit:"whole seconds" says:"How long the leader key lives without its leader; after a crash no other member leads before."`
+	LoopWait             Duration       `yaml:"loop_wait" default:"10s" min:"1s" max:"10m" effect:"reload" unit:"whole seconds" says:"How often Patroni looks after its PostgreSQL; loop_wait + 2 * retry_timeout must not exceed ttl."`
+	RetryTimeout         Duration       `yaml:"retry_timeout" default:"10s" min:"3s" max:"30m" effect:"reload" unit:"whole seconds" says:"How long Patroni retries etcd and PostgreSQL before it gives up leading."`
+	MaximumLagOnFailover Size           `yaml:"maximum_lag_on_failover" default:"1MB" effect:"reload" says:"A replica that is further behind than this does not lead after a crash."`
+	SynchronousMode      string         `yaml:"synchronous_mode" default:"off" enum:"off,on,strict" effect:"reload" says:"on: a commit waits for a replica while there is one; strict: also when there is none, so that writes stop rather than be lost."`
+	FailsafeMode         bool           `yaml:"failsafe_mode" default:"true" effect:"reload" says:"The primary keeps leading without etcd for as long as it sees all members."`
+	UsePgRewind          bool           `yaml:"use_pg_rewind" default:"true" effect:"reload" says:"A former primary is rewound to follow the new one, rather than copied again."`
+	UseSlots             bool           `yaml:"use_slots" default:"true" effect:"reload" says:"The primary keeps WAL for every member by replication slots."`
+}
+
+// DataDir is where the data is of a cluster of the given major version.
+func (p *Postgres) DataDir(cluster string, version int) string {
+	if p.DataDirectory != "" {
+		return p.DataDirectory
+	}
+	return fmt.Sprintf("/var/lib/postgresql/%d/%s", version, cluster)
+}
+
+// oldestVersion is the oldest major version whose parameters (wal_keep_size) and
+// catalogs the rest of the program knows.
+const oldestVersion = 13
+
+func checkPostgres(d *resolved) []Problem {
+	p := d.doc.(*Postgres)
+	var out []Problem
+	if p.Version != 0 && p.Version < oldestVersion {
+		out = append(out, d.problem("version", "expected 0 or a major version from %d on, found %d", oldestVersion, p.Version))
+	}
+	for _, f := range []struct {
+		name  string
+		value Duration
+	}{{"ttl", p.TTL}, {"loop_wait", p.LoopWait}, {"retry_timeout", p.RetryTimeout}} {
+		if f.value.Std()%time.Second != 0 {
+			out = append(out, d.problem(f.name, "expected whole seconds, which is all that Patroni knows, found %q", f.value))
+		}
+	}
+	if len(out) > 0 {
+		return out
+	}
+	// Patroni 3.2 refuses it, older ones accept it and lose the leader key by and by.
+	if least := p.LoopWait + 2*p.RetryTimeout; least > p.TTL {
+		q := d.problem(d.blame("loop_wait", "retry_timeout", "ttl"),
+			"expected loop_wait + 2 * retry_timeout to be at most ttl, found %s + 2 * %s = %s and ttl %s",
+			p.LoopWait, p.RetryTimeout, least, p.TTL)
+		q.Suggestion = fmt.Sprintf("set ttl to %s or more", least)
+		out = append(out, q)
+	}
+	return out
+}
+
+// blame picks the field to put a problem at that several share: the first that the
+// document itself sets, else the first that any document sets.
+func (d *resolved) blame(fields ...string) string {
+	for _, own := range []bool{true, false} {
+		for _, f := range fields {
+			if s, ok := d.set[f]; ok && (s.key == d.key || !own) {
+				return f
+			}
+		}
+	}
+	return fields[0]
+}
+
+var _ = register(Kind{
+	Name:    "postgres",
+	Meaning: "The cluster's PostgreSQL and the Patroni that runs it.",
+	check:   checkPostgres,
+	store:   func(c *Cluster, _ string, doc any) { c.Postgres = *doc.(*Postgres) },
+}, Postgres{}, map[string]*entryRule{
+	"parameters": {check: checkParameter, effect: parameterEffect, pattern: parameterPattern, refused: sortedKeys(refusedParameters)},
+})
