@@ -39,6 +39,8 @@ const (
 	NotApplied         Reason = "NotApplied"
 	VersionUnavailable Reason = "VersionUnavailable"
 	NotStreaming       Reason = "NotStreaming"
+	FixedAtForming     Reason = "FixedAtForming"
+	RouteDiffers       Reason = "RouteDiffers"
 	Internal           Reason = "Internal"
 )
 
@@ -81,5 +83,7 @@ var Meaning = map[Reason]string{
 	NotApplied:         "the agent has not yet applied the newest plan",
 	VersionUnavailable: "no PostgreSQL version is installed on all the cluster's nodes",
 	NotStreaming:       "a replica does not stream from the leader",
+	RouteDiffers:       "a node does not send a read-write service to the confirmed primary",
+	FixedAtForming:     "a setting that was taken once, when the cluster formed, says something else now; that has no effect",
 	Internal:           "a fault in pgctrl itself; the log has the details",
 }

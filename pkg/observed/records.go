@@ -88,17 +88,18 @@ func (r Report) Condition(t Type) (Condition, bool) {
 	return Condition{}, false
 }
 
-// Done reports whether the plan at revision rev is in force and works.
+// Done reports whether the plan at revision rev is in force and works: nothing
+// about applying it or about its health is other than true.
 func (r Report) Done(rev int64) bool {
-	if r.Plan != rev {
+	if _, answered := r.Condition(Applied); !answered || r.Plan != rev {
 		return false
 	}
-	a, ok := r.Condition(Applied)
-	if !ok || a.Status != True {
-		return false
+	for _, c := range r.Conditions {
+		if (c.Type == Applied || c.Type == Healthy) && c.Status != True {
+			return false
+		}
 	}
-	h, ok := r.Condition(Healthy)
-	return !ok || h.Status == True
+	return true
 }
 
 // Formed is what was decided once, when the cluster formed: a default that names

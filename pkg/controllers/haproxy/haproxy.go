@@ -1,0 +1,117 @@
+// Package haproxy plans one HAProxy for each cluster and node: its configuration
+// file, and routes that say which members each backend may send clients to.
+//
+// The file names no primary. Each service is a frontend with up to two backends,
+// its own and its fallback; which servers are up is decided by the agents, relative
+// to the leader, and by HAProxy's checks of Patroni when no agent says anything.
+package haproxy
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/pgctrl/pgctrl/pkg/controllers"
+	"github.com/pgctrl/pgctrl/pkg/controllers/topology"
+	"github.com/pgctrl/pgctrl/pkg/keys"
+	"github.com/pgctrl/pgctrl/pkg/observed"
+	"github.com/pgctrl/pgctrl/pkg/plan"
+	"github.com/pgctrl/pgctrl/pkg/version"
+)
+
+// Concern is the controller's name.
+const Concern = "haproxy"
+
+// Controller implements controllers.Controller.
+type Controller struct{}
+
+// New returns the controller.
+func New() Controller { return Controller{} }
+
+// Name implements controllers.Controller.
+func (Controller) Name() string { return Concern }
+
+// Inputs implements controllers.Controller.
+func (Controller) Inputs() []controllers.Access {
+	return append(topology.Inputs(), controllers.Access{Family: keys.Observed, Part: Concern})
+}
+
+// Outputs implements controllers.Controller.
+func (Controller) Outputs() []controllers.Access {
+	return []controllers.Access{{Family: keys.Plan, Part: Concern}}
+}
+
+// Plan implements controllers.Controller.
+func (Controller) Plan(in controllers.Input) (controllers.Result, error) {
+	t, cs, ok := topology.Load(in, "members", "services")
+	if !ok || !t.Docs.Exists() {
+		observed.Sort(cs)
+		return controllers.Result{Conditions: cs}, nil
+	}
+	if t.Formed == nil {
+		cs = append(cs, observed.Condition{
+			Type: observed.Planned, Status: observed.False, Reason: observed.NotPlanned,
+			Key:     in.Layout.FormedKey(in.Cluster),
+			Message: "ports are not known before the cluster forms",
+		})
+		observed.Sort(cs)
+		return controllers.Result{Conditions: cs}, nil
+	}
+	backends, frontends, bad := compose(in, t)
+	if len(bad) > 0 {
+		return controllers.Result{Conditions: append(cs, bad...)}, nil
+	}
+	want := map[string]plan.Plan{}
+	nodes := t.Docs.ProxyNodes()
+	for _, node := range nodes {
+		if t.Docs.Nodes[node] != nil {
+			want[node] = planOf(in, t, node, frontends, backends)
+		}
+	}
+	out, waiting := t.Rollout(in, Concern, want, func(_ string, r *observed.Report) bool { return topology.NothingLoaded(r) })
+	cs = append(append(cs, waiting...), leftAlone(in, t, nodes)...)
+	observed.Sort(cs)
+	return controllers.Result{Outputs: out, Conditions: cs}, nil
+}
+
+func planOf(in controllers.Input, t *topology.Topology, node string, frontends []frontend, backends []backend) plan.Plan {
+	routes := map[string]plan.Route{}
+	for _, b := range backends {
+		routes[b.Name] = plan.Route{Role: b.Role, Servers: b.Servers}
+	}
+	p := t.Plan(node, version.String())
+	p.Resources = plan.Resources{plan.Unit{
+		Unit: "haproxy@" + in.Cluster + ".service", Program: "haproxy",
+		Files: []plan.File{{
+			Path: "/etc/haproxy/" + in.Cluster + ".cfg", Mode: "0640", Owner: "root:haproxy",
+			Content: render(in.Layout, t, node, frontends, backends),
+		}},
+		Routes: routes,
+	}}
+	return p
+}
+
+// leftAlone finds nodes that have this cluster's HAProxy and are no longer to: a
+// proxy that lost its role, or the node of a member without a document. Clients
+// may be connected there, so it stays until somebody says otherwise.
+func leftAlone(in controllers.Input, t *topology.Topology, planned []string) []observed.Condition {
+	candidates := map[string]bool{}
+	for n := range t.Docs.Nodes {
+		candidates[n] = true
+	}
+	for _, m := range t.Unmanaged {
+		delete(candidates, m.Node) // said once, about the member
+	}
+	var cs []observed.Condition
+	for n := range candidates {
+		key := in.Layout.PlanKey(n, in.Cluster, Concern)
+		if _, has := in.Snapshot.Get(key); !has || slices.Contains(planned, n) {
+			continue
+		}
+		cs = append(cs, observed.Condition{
+			Type: observed.Planned, Status: observed.False, Reason: observed.Unmanaged, Key: key,
+			Message: fmt.Sprintf("node %s is neither a member's nor a proxy; its HAProxy is left as it is", n),
+			Next:    fmt.Sprintf("pgctrl node set %s roles=[proxy] (to keep it)", n),
+		})
+	}
+	return cs
+}

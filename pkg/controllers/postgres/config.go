@@ -1,0 +1,148 @@
+package postgres
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/pgctrl/pgctrl/pkg/controllers"
+	"github.com/pgctrl/pgctrl/pkg/controllers/topology"
+	"github.com/pgctrl/pgctrl/pkg/desired"
+	"github.com/pgctrl/pgctrl/pkg/observed"
+	"github.com/pgctrl/pgctrl/pkg/patroni"
+	"github.com/pgctrl/pgctrl/pkg/plan"
+)
+
+// baseParameters are what an operator of a highly available PostgreSQL expects and
+// PostgreSQL does not do by itself. A document overrides any of them.
+var baseParameters = map[string]any{
+	"wal_level":             "replica",
+	"max_wal_senders":       10,
+	"max_replication_slots": 10,
+	// Enough for a replica that restarts when slots are off; with slots they hold it.
+	"wal_keep_size": "128MB",
+	// Switching archiving on later would cost a restart; this archives nothing.
+	"archive_mode":    "on",
+	"archive_command": "/bin/true",
+
+	"password_encryption": "scram-sha-256",
+	"track_io_timing":     "on",
+
+	// To standard error, so that systemd's journal has it beside Patroni's own lines.
+	"log_destination":             "stderr",
+	"logging_collector":           "off",
+	"log_line_prefix":             "%m [%p] %q%u@%d ",
+	"log_checkpoints":             "on",
+	"log_lock_waits":              "on",
+	"log_autovacuum_min_duration": "1min",
+}
+
+// dynamicConfig is Patroni's dynamic configuration: the bootstrap section of the
+// file and what the leader's agent keeps in force afterwards are this one answer.
+func dynamicConfig(p *desired.Postgres) map[string]any {
+	parameters := maps.Clone(baseParameters)
+	for name, value := range p.Parameters {
+		parameters[name] = setting(value)
+	}
+	return map[string]any{
+		"ttl":                     p.TTL.Seconds(),
+		"loop_wait":               p.LoopWait.Seconds(),
+		"retry_timeout":           p.RetryTimeout.Seconds(),
+		"maximum_lag_on_failover": p.MaximumLagOnFailover.Bytes(),
+		"synchronous_mode":        p.SynchronousMode != "off",
+		"synchronous_mode_strict": p.SynchronousMode == "strict",
+		"failsafe_mode":           p.FailsafeMode,
+		"postgresql": map[string]any{
+			"use_pg_rewind": p.UsePgRewind,
+			"use_slots":     p.UseSlots,
+			"parameters":    parameters,
+		},
+	}
+}
+
+// setting is a parameter's value as PostgreSQL writes it. Patroni reads booleans
+// from YAML as True, which PostgreSQL would not understand everywhere.
+func setting(value any) any {
+	if b, ok := value.(bool); ok {
+		if b {
+			return "on"
+		}
+		return "off"
+	}
+	return value
+}
+
+// forgottenParameters are parameters that an earlier plan set. Patroni merges what
+// it is given, so a parameter that no document has any more must be said to be
+// gone. Parameters that somebody else put there are not touched.
+func forgottenParameters(in controllers.Input, t *topology.Topology) []string {
+	names := map[string]bool{}
+	for _, m := range t.Members {
+		e, ok := in.Snapshot.Get(in.Layout.PlanKey(m.Node, in.Cluster, Concern))
+		if !ok {
+			continue
+		}
+		p, err := plan.Decode(e.Value)
+		if err != nil || p.UID != t.Formed.UID {
+			continue
+		}
+		for _, r := range p.Resources {
+			if r, ok := r.(plan.Patroni); ok {
+				section, _ := r.Config["postgresql"].(map[string]any)
+				parameters, _ := section["parameters"].(map[string]any)
+				for name := range parameters {
+					names[name] = true
+				}
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(names))
+}
+
+// withForgotten is the configuration with null for every forgotten parameter.
+func withForgotten(config map[string]any, forgotten []string) map[string]any {
+	out := maps.Clone(config)
+	section := maps.Clone(config["postgresql"].(map[string]any))
+	parameters := maps.Clone(section["parameters"].(map[string]any))
+	for _, name := range forgotten {
+		if _, set := parameters[name]; !set {
+			parameters[name] = nil
+		}
+	}
+	section["parameters"], out["postgresql"] = parameters, section
+	return out
+}
+
+// tags are Patroni's tags of one member. An offline member never leads, but keeps
+// answering 200 on /replica (noloadbalance would take it out of its own service).
+// Patroni below 3.2 does not know failover_priority and passes it by.
+func tags(m *desired.Member) map[string]any {
+	out := map[string]any{}
+	maps.Copy(out, m.Tags)
+	switch {
+	case !m.CanLead():
+		out["nofailover"] = true
+	case m.FailoverPriority > 1:
+		out["failover_priority"] = m.FailoverPriority
+	}
+	return out
+}
+
+// newcomer reports whether a member carries nobody's session yet: it is still
+// copying or initialising, or was never started. Others must be able to change
+// meanwhile, since it is them who let it in.
+func newcomer(in controllers.Input, t *topology.Topology, node string, r *observed.Report) bool {
+	name := t.Plan(node, "").Cluster.Member
+	e, ok := in.Snapshot.Get(in.Layout.Members(t.Formed.Scope) + name)
+	if !ok {
+		return topology.NothingLoaded(r)
+	}
+	m, err := patroni.ParseMember(name, e.Value)
+	if err != nil {
+		return false
+	}
+	switch m.State {
+	case "creating replica", "initializing new cluster", "initdb failed":
+		return true
+	}
+	return m.Role == patroni.Uninitialized
+}

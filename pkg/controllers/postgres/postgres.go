@@ -1,0 +1,159 @@
+// Package postgres plans Patroni and PostgreSQL: on every member's node one
+// Patroni with one configuration file, and the cluster's dynamic configuration.
+//
+// It also decides, once, what names data: version, ports, directory, and who
+// initialises the cluster (Formed). From then on those come from that record, and
+// a document that says something else has no effect.
+package postgres
+
+import (
+	"fmt"
+
+	"github.com/pgctrl/pgctrl/pkg/controllers"
+	"github.com/pgctrl/pgctrl/pkg/controllers/topology"
+	"github.com/pgctrl/pgctrl/pkg/keys"
+	"github.com/pgctrl/pgctrl/pkg/observed"
+	"github.com/pgctrl/pgctrl/pkg/plan"
+	"github.com/pgctrl/pgctrl/pkg/version"
+)
+
+// Concern is the controller's name.
+const Concern = topology.Concern
+
+// secrets are the passwords a cluster has: of the superuser, of the roles for
+// replication and pg_rewind, and of Patroni's REST API.
+var secrets = []string{"patroni", "postgres", "replicator", "rewind"}
+
+// Controller implements controllers.Controller.
+type Controller struct{}
+
+// New returns the controller.
+func New() Controller { return Controller{} }
+
+// Name implements controllers.Controller.
+func (Controller) Name() string { return Concern }
+
+// Inputs implements controllers.Controller. Of secrets only existence and
+// revision are looked at.
+func (Controller) Inputs() []controllers.Access {
+	return append(topology.Inputs(),
+		controllers.Access{Family: keys.Observed, Part: Concern},
+		controllers.Access{Family: keys.Secrets},
+		controllers.Access{Family: keys.PatroniKey, Part: "initialize"},
+		controllers.Access{Family: keys.PatroniKey, Part: "members"},
+	)
+}
+
+// Outputs implements controllers.Controller.
+func (Controller) Outputs() []controllers.Access {
+	return []controllers.Access{
+		{Family: keys.Plan, Part: Concern},
+		{Family: keys.Formed},
+		{Family: keys.Secrets},
+	}
+}
+
+// Plan implements controllers.Controller.
+func (Controller) Plan(in controllers.Input) (controllers.Result, error) {
+	t, cs, ok := topology.Load(in, "members", "postgres")
+	cs = append(cs, t.UnmanagedConditions(in.Layout)...)
+	if !ok || !t.Docs.Exists() {
+		return result(nil, cs), nil
+	}
+	out, forming := form(in, t)
+	for _, name := range secrets {
+		out = append(out, controllers.Output{Key: in.Layout.Secret(in.Cluster, name), Mode: controllers.Mint})
+	}
+	cs = append(cs, forming...)
+	if t.Formed == nil {
+		if len(out) == len(secrets) {
+			out = nil // nothing is decided yet, so nothing is minted either
+		}
+		return result(out, cs), nil
+	}
+	revisions, missing := secretRevisions(in)
+	if len(missing) > 0 {
+		return result(out, append(cs, missing...)), nil
+	}
+	want, waiting := plans(in, t, revisions)
+	rolled, gated := t.Rollout(in, Concern, want, func(node string, r *observed.Report) bool {
+		return newcomer(in, t, node, r)
+	})
+	return result(append(out, rolled...), append(append(cs, waiting...), gated...)), nil
+}
+
+func result(out []controllers.Output, cs []observed.Condition) controllers.Result {
+	observed.Sort(cs)
+	return controllers.Result{Outputs: out, Conditions: cs}
+}
+
+// secretRevisions reads which revision each password has; a rotated one makes new plans.
+func secretRevisions(in controllers.Input) (map[string]int64, []observed.Condition) {
+	revisions := map[string]int64{}
+	var missing []observed.Condition
+	for _, name := range secrets {
+		key := in.Layout.Secret(in.Cluster, name)
+		e, ok := in.Snapshot.Get(key)
+		if !ok {
+			missing = append(missing, observed.Condition{
+				Type: observed.Planned, Status: observed.False, Reason: observed.WaitingForSecret, Key: key,
+				Message: fmt.Sprintf("the password %q is being made", name),
+			})
+			continue
+		}
+		revisions[name] = e.ModRevision
+	}
+	return revisions, missing
+}
+
+// plans are the plans of all members that may have one now, by node.
+func plans(in controllers.Input, t *topology.Topology, revisions map[string]int64) (map[string]plan.Plan, []observed.Condition) {
+	config := dynamicConfig(&t.Docs.Postgres)
+	forgotten := forgottenParameters(in, t)
+	want := map[string]plan.Plan{}
+	var waiting []observed.Condition
+	for _, m := range t.Docs.MemberList() {
+		p := t.Plan(m.Node, version.String())
+		if c, wait := waitsForLeader(in, t, m.Name, m.Node); wait {
+			waiting = append(waiting, c)
+			continue
+		}
+		p.Resources = plan.Resources{
+			plan.Unit{
+				Unit: "patroni@" + in.Cluster + ".service", Program: "patroni",
+				Files: []plan.File{{
+					Path: "/etc/patroni/" + in.Cluster + ".yml", Mode: "0640", Owner: "root:postgres",
+					Content: render(in.Layout, t, m, config),
+				}},
+			},
+			plan.Patroni{Patroni: t.Formed.Scope, Config: withForgotten(config, forgotten)},
+		}
+		p.Secrets = map[string]int64{}
+		for _, name := range plan.SecretNames(p.Resources) {
+			p.Secrets[name] = revisions[name]
+		}
+		want[m.Node] = p
+	}
+	return want, waiting
+}
+
+// waitsForLeader: only the first member may find an empty scope, or two of them
+// would race to initialise it. The others come once there is something to copy:
+// a leader, or a system identifier, which Patroni writes when the first one is up.
+// A member that has a plan keeps getting new ones.
+func waitsForLeader(in controllers.Input, t *topology.Topology, member, node string) (observed.Condition, bool) {
+	if member == t.Formed.First || t.Leader != "" {
+		return observed.Condition{}, false
+	}
+	if e, ok := in.Snapshot.Get(in.Layout.Scope(t.Formed.Scope) + "initialize"); ok && len(e.Value) > 0 {
+		return observed.Condition{}, false
+	}
+	key := in.Layout.PlanKey(node, in.Cluster, Concern)
+	if _, has := in.Snapshot.Get(key); has {
+		return observed.Condition{}, false
+	}
+	return observed.Condition{
+		Type: observed.Planned, Status: observed.False, Reason: observed.WaitingForLeader, Key: key,
+		Message: fmt.Sprintf("member %s starts when %s leads, from which it copies its data", member, t.Formed.First),
+	}, true
+}

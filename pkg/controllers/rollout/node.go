@@ -1,0 +1,97 @@
+package rollout
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+
+	"github.com/pgctrl/pgctrl/pkg/kv"
+	"github.com/pgctrl/pgctrl/pkg/observed"
+	"github.com/pgctrl/pgctrl/pkg/plan"
+)
+
+// Load fills in what etcd holds about a node's plan: the plan at key and the
+// report at reportKey. A plan that can't be read counts as one that differs; a
+// plan of a newer schema is an error, because an older program must not replace it.
+func (n *Node) Load(s kv.Snapshot, key, reportKey string) error {
+	n.Key = key
+	if r, ok := observed.Read[observed.Report](s, reportKey); ok {
+		n.Report = &r
+	}
+	e, ok := s.Get(key)
+	if !ok {
+		return nil
+	}
+	p, err := plan.Decode(e.Value)
+	if errors.Is(err, plan.ErrSchema) {
+		return fmt.Errorf("read %s: %w", key, err)
+	}
+	n.Stored = &Stored{Plan: p, Value: e.Value, Revision: e.ModRevision}
+	return nil
+}
+
+// changed reports whether the wanted plan asks something else of the host than
+// the stored one. The revision of the documents and the name of the writer do
+// not: those go to all nodes at once.
+func (n *Node) changed() bool {
+	return n.Stored != nil && !bytes.Equal(content(n.Want), content(n.Stored.Plan))
+}
+
+func content(p plan.Plan) []byte {
+	p.Inputs, p.Writer = plan.Inputs{}, ""
+	return plan.Encode(p)
+}
+
+func (n *Node) state() state {
+	r := n.Report
+	if r == nil || r.Plan != n.Stored.Revision {
+		return unanswered
+	}
+	if r.Done(n.Stored.Revision) || waitsForRestart(*r) {
+		return good
+	}
+	return notGood
+}
+
+// waitsForRestart: everything is in force that is possible without a restart.
+// Nothing but an operation restarts, so waiting for it would wait for people.
+func waitsForRestart(r observed.Report) bool {
+	a, ok := r.Condition(observed.Applied)
+	return ok && a.Reason == observed.PendingRestart
+}
+
+// waits says why this node's changed plan is not written now.
+func (n *Node) waits(nodes []Node) observed.Condition {
+	c := observed.Condition{Type: observed.Planned, Status: observed.False, Reason: observed.RollingOut, Key: n.Key}
+	if !n.Alive {
+		c.Reason = observed.NodeAbsent
+		c.Message = fmt.Sprintf("node %s is away; its change is written when its agent is back", n.Name)
+		return c
+	}
+	c.Message = fmt.Sprintf("the change waits on node %s until its turn", n.Name)
+	for i := range nodes {
+		o := &nodes[i]
+		if o.Name == n.Name || !o.Alive || o.Stored == nil || o.Empty {
+			continue
+		}
+		switch o.state() {
+		case unanswered:
+			c.Message = fmt.Sprintf("the change waits on node %s until node %s has answered its plan", n.Name, o.Name)
+			return c
+		case notGood:
+			c.Message = fmt.Sprintf("the change stops before node %s: %s", n.Name, o.trouble())
+			return c
+		}
+	}
+	return c
+}
+
+// trouble is what is wrong on a node, in one sentence.
+func (n *Node) trouble() string {
+	for _, t := range []observed.Type{observed.Applied, observed.Healthy} {
+		if c, ok := n.Report.Condition(t); ok && c.Bad() {
+			return fmt.Sprintf("node %s says %s: %s", n.Name, c.Reason, c.Message)
+		}
+	}
+	return fmt.Sprintf("node %s does not say that its plan is in force", n.Name)
+}

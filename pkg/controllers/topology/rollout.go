@@ -1,0 +1,43 @@
+package topology
+
+import (
+	"sort"
+
+	"github.com/pgctrl/pgctrl/pkg/controllers"
+	"github.com/pgctrl/pgctrl/pkg/controllers/rollout"
+	"github.com/pgctrl/pgctrl/pkg/observed"
+	"github.com/pgctrl/pgctrl/pkg/plan"
+)
+
+// Rollout turns wanted plans into outputs: each node's plan as it is to be stored
+// now, changes going node by node (R15). empty says of a node and its last report
+// that nothing is in force there yet which a client could lose.
+func (t *Topology) Rollout(in controllers.Input, concern string, want map[string]plan.Plan,
+	empty func(node string, r *observed.Report) bool) ([]controllers.Output, []observed.Condition) {
+	var nodes []rollout.Node
+	var out []controllers.Output
+	var cs []observed.Condition
+	for name, p := range want {
+		_, alive := t.Alive(name)
+		n := rollout.Node{Name: name, Want: p, Alive: alive, Leads: t.Leads(name)}
+		key := in.Layout.PlanKey(name, in.Cluster, concern)
+		if err := n.Load(in.Snapshot, key, in.Layout.ObservedKey(name, in.Cluster, concern)); err != nil {
+			cs = append(cs, observed.Condition{
+				Type: observed.Planned, Status: observed.False, Reason: observed.UnsupportedSchema, Key: key,
+				Message: err.Error() + "; the plan is left as it is",
+			})
+			continue
+		}
+		n.Empty = empty(name, n.Report)
+		nodes = append(nodes, n)
+	}
+	d := rollout.Decide(nodes)
+	for _, n := range nodes {
+		out = append(out, controllers.Output{Key: n.Key, Value: d.Values[n.Name]})
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].Key < out[j].Key })
+	return out, append(cs, d.Waiting...)
+}
+
+// NothingLoaded reports that a node has never had anything of this concern in force.
+func NothingLoaded(r *observed.Report) bool { return r == nil || r.Loaded == "" }

@@ -1,0 +1,168 @@
+package status
+
+import (
+	"strings"
+
+	"github.com/pgctrl/pgctrl/pkg/desired"
+	"github.com/pgctrl/pgctrl/pkg/keys"
+	"github.com/pgctrl/pgctrl/pkg/kv"
+	"github.com/pgctrl/pgctrl/pkg/observed"
+	"github.com/pgctrl/pgctrl/pkg/patroni"
+	"github.com/pgctrl/pgctrl/pkg/plan"
+)
+
+// computer holds what the parts of one computation share.
+type computer struct {
+	Input
+	docs    *desired.Cluster
+	formed  *observed.Formed
+	alive   map[string]bool
+	plans   map[string]map[string]stored          // by node and concern
+	reports map[string]map[string]observed.Report // by node and concern
+	// live is Patroni's side: its members, and the confirmed primary if any.
+	live    map[string]patroni.Member
+	primary *observed.Primary
+	config  patroni.Config
+
+	out ClusterStatus
+}
+
+type stored struct {
+	plan.Plan
+	key      string
+	revision int64
+}
+
+// Compute is the status of one cluster.
+func Compute(in Input) ClusterStatus {
+	c := &computer{
+		Input: in, docs: desired.Load(in.Snapshot, in.Layout, in.Cluster),
+		alive: map[string]bool{}, plans: map[string]map[string]stored{},
+		reports: map[string]map[string]observed.Report{}, live: map[string]patroni.Member{},
+	}
+	c.read()
+	c.out = ClusterStatus{Cluster: in.Cluster, Exists: c.docs.Exists(), Revision: c.docs.Revision, Paused: c.config.Pause}
+	if c.formed != nil {
+		c.out.PostgreSQL = c.formed.Version
+	}
+	if e, ok := in.Snapshot.Get(in.Layout.Leader(in.Cluster)); ok {
+		c.out.Leader, c.out.Epoch = string(e.Value), e.ModRevision
+		c.out.Timeline = c.live[c.out.Leader].Timeline
+	}
+	// A confirmation is worth what the leader key says.
+	if p := c.primary; p != nil && p.Writable && p.Member == c.out.Leader && p.Epoch <= c.out.Epoch {
+		c.out.Primary = p.Member
+	}
+	c.members()
+	c.services()
+	unfinished := c.planned()
+	c.leadership()
+	c.misplaced()
+	c.server()
+	c.count(unfinished)
+	c.out.Conditions = worstFirst(c.out.Conditions)
+	c.out.Ready = c.out.Exists
+	for _, cond := range c.out.Conditions {
+		c.out.Ready = c.out.Ready && !cond.Blocking()
+	}
+	return c.out
+}
+
+// read collects the cluster's keys.
+func (c *computer) read() {
+	if f, ok := observed.Read[observed.Formed](c.Snapshot, c.Layout.FormedKey(c.Cluster)); ok {
+		c.formed = &f
+	}
+	if p, ok := observed.Read[observed.Primary](c.Snapshot, c.Layout.PrimaryKey(c.Cluster)); ok {
+		c.primary = &p
+	}
+	for _, e := range c.Snapshot.Range(c.Layout.Prefix(keys.Alive)) {
+		if ref, err := c.Layout.Parse(e.Key); err == nil {
+			c.alive[ref.Node] = true
+		}
+	}
+	for _, e := range c.Snapshot.Range(c.Layout.Members(c.Cluster)) {
+		name := strings.TrimPrefix(e.Key, c.Layout.Members(c.Cluster))
+		if m, err := patroni.ParseMember(name, e.Value); err == nil {
+			c.live[name] = m
+		}
+	}
+	if e, ok := c.Snapshot.Get(c.Layout.Scope(c.Cluster) + "config"); ok {
+		c.config, _ = patroni.ParseConfig(e.Value) // one that can't be read says nothing
+	}
+	c.each(keys.Plan, func(ref keys.Ref, e kv.KV) {
+		if p, err := plan.Decode(e.Value); err == nil {
+			put(c.plans, ref, stored{Plan: p, key: e.Key, revision: e.ModRevision})
+		}
+	})
+	c.each(keys.Observed, func(ref keys.Ref, e kv.KV) {
+		if r, err := observed.Decode[observed.Report](e); err == nil {
+			put(c.reports, ref, r)
+		}
+	})
+}
+
+// each calls f for every key of the family that concerns the cluster.
+func (c *computer) each(family keys.Family, f func(keys.Ref, kv.KV)) {
+	for _, e := range c.Snapshot.Range(c.Layout.Prefix(family)) {
+		// Parsing is dearer than looking, and most keys are other clusters'.
+		if !strings.Contains(e.Key, "/"+c.Cluster+"/") {
+			continue
+		}
+		if ref, err := c.Layout.Parse(e.Key); err == nil && ref.Cluster == c.Cluster {
+			f(ref, e)
+		}
+	}
+}
+
+func put[V any](m map[string]map[string]V, ref keys.Ref, v V) {
+	if m[ref.Node] == nil {
+		m[ref.Node] = map[string]V{}
+	}
+	m[ref.Node][ref.Concern] = v
+}
+
+func (c *computer) add(concern, node string, cond observed.Condition) {
+	c.out.Conditions = append(c.out.Conditions, Condition{Concern: concern, Node: node, Condition: cond})
+}
+
+// misplaced adds keys among the cluster's documents that mean nothing.
+func (c *computer) misplaced() {
+	for _, p := range desired.Misplaced(&within{c.Snapshot, c.Layout.ClusterDocs(c.Cluster)}, c.Layout) {
+		cond := p.Condition()
+		cond.Reason = observed.MisplacedKey
+		c.add("", "", cond)
+	}
+}
+
+// within is a snapshot of one range, so that one cluster's status does not read
+// the documents of all.
+type within struct {
+	kv.Snapshot
+	prefix string
+}
+
+// Range implements kv.Snapshot.
+func (w *within) Range(string) []kv.KV { return w.Snapshot.Range(w.prefix) }
+
+// server says which server plans, or that none does.
+func (c *computer) server() {
+	id, cond := Server(c.Input)
+	c.out.Controller = id
+	if cond != nil {
+		c.add("", "", *cond)
+	}
+}
+
+// Server is the id of the server that plans at present, and the condition when
+// there is none.
+func Server(in Input) (string, *observed.Condition) {
+	key := in.Layout.ElectionKey()
+	if e, ok := in.Snapshot.Get(key); ok {
+		return string(e.Value), nil
+	}
+	return "", &observed.Condition{
+		Type: observed.Planned, Status: observed.Unknown, Reason: observed.NoServer, Key: key,
+		Message: observed.Meaning[observed.NoServer], Next: "systemctl start pgctrl-server",
+	}
+}

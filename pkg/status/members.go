@@ -1,0 +1,178 @@
+package status
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/pgctrl/pgctrl/pkg/observed"
+	"github.com/pgctrl/pgctrl/pkg/patroni"
+	"github.com/pgctrl/pgctrl/pkg/plan"
+)
+
+// members joins documents, plans and what Patroni says. The role comes from the
+// leader key alone.
+func (c *computer) members() {
+	rows := map[string]*Member{}
+	row := func(name string) *Member {
+		if rows[name] == nil {
+			rows[name] = &Member{Name: name, Unmanaged: true}
+		}
+		return rows[name]
+	}
+	for _, concerns := range c.plans {
+		for _, p := range concerns {
+			if own, ok := p.Cluster.Own(); ok {
+				c.place(row(own.Name), own)
+			}
+		}
+	}
+	for _, m := range c.docs.MemberList() {
+		r := row(m.Name)
+		r.Unmanaged = false
+		c.place(r, plan.Member{Node: m.Node, Offline: m.Offline, Address: r.Address})
+	}
+	for name, m := range c.live {
+		c.lively(row(name), m)
+	}
+	for name, r := range rows {
+		switch {
+		case c.out.Leader == "":
+		case name != c.out.Leader:
+			r.Role = Replica
+		case c.config.StandbyCluster != nil:
+			r.Role = StandbyLeader
+		default:
+			r.Role, r.Confirmed = Leader, name == c.out.Primary
+		}
+		c.out.Members = append(c.out.Members, *r)
+	}
+	slices.SortFunc(c.out.Members, func(a, b Member) int { return cmp.Compare(a.Name, b.Name) })
+}
+
+func (c *computer) place(r *Member, m plan.Member) {
+	r.Node, r.Offline, r.Address = m.Node, m.Offline, m.Address
+	if n := c.docs.Nodes[m.Node]; n != nil {
+		r.Address = n.Address
+	}
+}
+
+func (c *computer) lively(r *Member, m patroni.Member) {
+	r.State, r.Timeline, r.PendingRestart, r.Patroni = m.State, m.Timeline, m.PendingRestart, m.Version
+	leader := c.live[c.out.Leader]
+	if r.Name == c.out.Leader {
+		return
+	}
+	if m.State == "running" && m.Replication != "" {
+		r.State = m.Replication // 3.x: "streaming" is a word of its own there
+	}
+	// Projected snapshots have no WAL positions.
+	if leader.XLogLocation > 0 && m.XLogLocation > 0 {
+		lag := max(0, leader.XLogLocation-m.XLogLocation)
+		r.Lag = &lag
+	}
+}
+
+// leadership adds what is wrong with who leads and who follows.
+func (c *computer) leadership() {
+	if c.formed == nil || !c.out.Exists && len(c.live) == 0 {
+		return
+	}
+	leaderKey := c.Layout.Leader(c.Cluster)
+	switch {
+	case c.out.Leader == "":
+		c.add("postgres", "", observed.Condition{
+			Type: observed.HasPrimary, Status: observed.False, Reason: observed.NoLeader, Key: leaderKey,
+			Message: observed.Meaning[observed.NoLeader] + c.candidates(), Next: "pgctrl logs " + c.Cluster,
+		})
+	case c.config.StandbyCluster != nil:
+		c.add("postgres", "", observed.Condition{
+			Type: observed.HasPrimary, Status: observed.False, Reason: observed.StandbyCluster, Key: c.Layout.Scope(c.Cluster) + "config",
+			Message: observed.Meaning[observed.StandbyCluster],
+		})
+	case c.out.Primary == "":
+		c.add("postgres", c.nodeOf(c.out.Leader), observed.Condition{
+			Type: observed.HasPrimary, Status: observed.False, Reason: observed.NotConfirmed, Key: c.Layout.PrimaryKey(c.Cluster),
+			Message: fmt.Sprintf("%s leads; its PostgreSQL has not been seen to accept writes", c.out.Leader),
+		})
+	}
+	if c.out.Leader != "" {
+		c.following()
+	}
+	c.versions()
+	if c.out.Paused {
+		c.add("postgres", "", observed.Condition{
+			Type: observed.Applied, Status: observed.Unknown, Reason: observed.PatroniPaused, Key: c.Layout.Scope(c.Cluster) + "config",
+			Message: observed.Meaning[observed.PatroniPaused],
+		})
+	}
+}
+
+// candidates says who is there while nobody leads.
+func (c *computer) candidates() string {
+	if names := patroni.Names(c.live); len(names) > 0 {
+		return "; Patroni runs for " + strings.Join(names, ", ")
+	}
+	return "; no Patroni of the cluster runs"
+}
+
+func (c *computer) nodeOf(member string) string {
+	for _, m := range c.out.Members {
+		if m.Name == member {
+			return m.Node
+		}
+	}
+	return ""
+}
+
+// following finds members that do not follow the leader, and values that wait.
+func (c *computer) following() {
+	for _, m := range c.out.Members {
+		if m.PendingRestart {
+			c.add("postgres", m.Node, observed.Condition{
+				Type: observed.Applied, Status: observed.False, Reason: observed.PendingRestart, Key: c.Layout.Members(c.Cluster) + m.Name,
+				Message: m.Name + " runs with old values of parameters that only a restart changes",
+				Next:    fmt.Sprintf("pgctrl restart %s %s", c.Cluster, m.Name),
+			})
+		}
+		live, there := c.live[m.Name]
+		planned := false
+		for _, p := range c.plans[m.Node] {
+			planned = planned || p.Cluster.Member == m.Name
+		}
+		if m.Name == c.out.Leader || !planned || !c.alive[m.Node] ||
+			live.Running() && (live.Replication == "" || live.Replication == "streaming") && live.Timeline >= c.out.Timeline {
+			continue
+		}
+		what := "says " + m.State
+		switch {
+		case !there:
+			what = "has no running Patroni"
+		case live.Running() && live.Timeline < c.out.Timeline:
+			what = fmt.Sprintf("is on timeline %d, the leader on %d", live.Timeline, c.out.Timeline)
+		}
+		c.add("postgres", m.Node, observed.Condition{
+			Type: observed.Healthy, Status: observed.False, Reason: observed.NotStreaming, Key: c.Layout.Members(c.Cluster) + m.Name,
+			Message: fmt.Sprintf("%s does not stream from %s: it %s", m.Name, c.out.Leader, what),
+			Next:    fmt.Sprintf("journalctl -u patroni@%s (on %s)", c.Cluster, m.Node),
+		})
+	}
+}
+
+// versions notes once which members run a Patroni with known faults.
+func (c *computer) versions() {
+	var old []string
+	for _, name := range patroni.Names(c.live) {
+		if v := c.live[name].Version; v != "" && patroni.ParseVersion(v).Less(patroni.OldestSafe) {
+			old = append(old, name+" "+v)
+		}
+	}
+	if len(old) > 0 {
+		c.add("postgres", "", observed.Condition{
+			// True: it works, a distribution ships it, and nothing should wait for it.
+			Type: observed.Healthy, Status: observed.True, Reason: observed.PatroniTooOld, Key: c.Layout.Members(c.Cluster),
+			Message: strings.Join(old, ", ") + ": " + observed.Meaning[observed.PatroniTooOld],
+		})
+	}
+}

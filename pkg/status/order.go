@@ -1,0 +1,57 @@
+package status
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/pgctrl/pgctrl/pkg/observed"
+)
+
+// notes are reasons that people should know of and nothing waits for: they concern
+// what a person decided, or what only a person will.
+var notes = []observed.Reason{
+	observed.NoServer, observed.PendingRestart, observed.PatroniPaused, observed.StandbyCluster, observed.Unmanaged,
+	observed.FixedAtForming, observed.MisplacedKey, observed.PatroniTooOld, observed.StoreNotRedundant,
+}
+
+// urgency orders the other reasons: first what keeps clients from their data, then
+// what keeps the cluster from its documents, then what solves itself.
+var urgency = []observed.Reason{
+	observed.WrongSystem, observed.DuplicateMember, observed.LeaderFlapping, observed.StoreChanged,
+	observed.NoLeader, observed.NotConfirmed, observed.RouteDiffers, observed.NodeAbsent, observed.Stopped, observed.NotStreaming,
+	observed.PortInUse, observed.MissingProgram, observed.Rejected, observed.RolledBack, observed.ApplyFailed,
+	observed.NotAnswering, observed.Internal, observed.InvalidDocument, observed.PortConflict, observed.UnknownNode,
+	observed.PlanTooLarge, observed.VersionUnavailable, observed.UnsupportedSchema,
+	observed.WaitingForNode, observed.WaitingForSecret, observed.WaitingForLeader,
+	observed.StaleView, observed.RollingOut, observed.NotPlanned, observed.NotApplied,
+}
+
+// Blocking reports whether the condition stands between the cluster and Ready.
+func (c Condition) Blocking() bool {
+	return c.Bad() && !slices.Contains(notes, c.Reason)
+}
+
+func (c Condition) rank() int {
+	if c.Blocking() {
+		if i := slices.Index(urgency, c.Reason); i >= 0 {
+			return i
+		}
+		return len(urgency)
+	}
+	if i := slices.Index(notes, c.Reason); i >= 0 {
+		return 100 + i
+	}
+	return 200
+}
+
+// worstFirst orders conditions and drops what is said twice: two concerns that
+// read one bad document both say so.
+func worstFirst(cs []Condition) []Condition {
+	slices.SortStableFunc(cs, func(a, b Condition) int {
+		return cmp.Or(cmp.Compare(a.rank(), b.rank()), cmp.Compare(a.Node, b.Node), cmp.Compare(a.Key, b.Key),
+			cmp.Compare(a.Message, b.Message))
+	})
+	return slices.CompactFunc(cs, func(a, b Condition) bool {
+		return a.Reason == b.Reason && a.Node == b.Node && a.Key == b.Key && a.Message == b.Message
+	})
+}

@@ -1,0 +1,185 @@
+package status
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/pgctrl/pgctrl/pkg/controllers"
+	"github.com/pgctrl/pgctrl/pkg/keys"
+	"github.com/pgctrl/pgctrl/pkg/kv"
+	"github.com/pgctrl/pgctrl/pkg/observed"
+	"github.com/pgctrl/pgctrl/pkg/plan"
+)
+
+// planned asks every concern what it would plan now and compares that with what is
+// stored, then what is stored with what nodes report. It returns the nodes where
+// something is not done.
+func (c *computer) planned() map[string]bool {
+	unfinished := map[string]bool{}
+	for _, concern := range c.Concerns {
+		r, err := concern.Plan(controllers.Input{
+			Cluster: c.Cluster, Layout: c.Layout, Now: c.Now, Snapshot: c.withoutSecrets(),
+		})
+		if err != nil {
+			c.add(concern.Name(), "", observed.Condition{
+				Type: observed.Planned, Status: observed.False, Reason: observed.Internal, Message: err.Error(),
+			})
+			continue
+		}
+		for _, cond := range r.Conditions {
+			node := ""
+			if ref, err := c.Layout.Parse(cond.Key); err == nil {
+				node = ref.Node
+			}
+			if cond.Type == observed.Valid {
+				node = "" // about documents, whichever node they describe
+			}
+			c.add(concern.Name(), node, cond)
+			unfinished[node] = unfinished[node] || Condition{Condition: cond}.Blocking()
+		}
+		for _, o := range r.Outputs {
+			if cond, node := c.written(o); cond != nil {
+				c.add(concern.Name(), node, *cond)
+				unfinished[node] = true
+			}
+		}
+	}
+	for _, node := range slices.Sorted(maps.Keys(c.plans)) {
+		c.applied(node, unfinished)
+	}
+	return unfinished
+}
+
+// written reports an output that is not in etcd as the controller wants it.
+func (c *computer) written(o controllers.Output) (*observed.Condition, string) {
+	if o.Mode == controllers.Mint {
+		return nil, "" // secrets are not looked at
+	}
+	ref, _ := c.Layout.Parse(o.Key)
+	e, ok := c.Snapshot.Get(o.Key)
+	if ok && (o.Mode == controllers.Once || samePlan(e.Value, o.Value)) {
+		return nil, ref.Node
+	}
+	cond := &observed.Condition{
+		Type: observed.Planned, Status: observed.False, Reason: observed.NotPlanned, Key: o.Key,
+		Message: "the documents have not been turned into this plan yet",
+	}
+	if ref.Family != keys.Plan {
+		cond.Message = "the cluster is about to form"
+	}
+	return cond, ref.Node
+}
+
+// samePlan compares two stored plans without their writer: this program and the
+// server need not be of one version.
+func samePlan(a, b []byte) bool {
+	if bytes.Equal(a, b) {
+		return true
+	}
+	p, err := plan.Decode(a)
+	q, err2 := plan.Decode(b)
+	if err != nil || err2 != nil {
+		return false
+	}
+	p.Writer, q.Writer = "", ""
+	return bytes.Equal(plan.Encode(p), plan.Encode(q))
+}
+
+// applied adds what a node reports of its plans, and what it does not.
+func (c *computer) applied(node string, unfinished map[string]bool) {
+	if !c.alive[node] {
+		unfinished[node] = true
+		c.add("", node, observed.Condition{
+			Type: observed.Applied, Status: observed.Unknown, Reason: observed.NodeAbsent, Key: c.Layout.AliveKey(node),
+			Message: fmt.Sprintf("the agent of node %s has no presence; what it did last stays in force", node),
+			Next:    fmt.Sprintf("pgagent status (on %s)", node),
+		})
+		return
+	}
+	for _, concern := range slices.Sorted(maps.Keys(c.plans[node])) {
+		p := c.plans[node][concern]
+		r, ok := c.reports[node][concern]
+		if !ok || r.Plan != p.revision {
+			unfinished[node] = true
+			c.add(concern, node, observed.Condition{
+				Type: observed.Applied, Status: observed.False, Reason: observed.NotApplied, Key: p.key,
+				Message: fmt.Sprintf("node %s has not answered its newest plan for %s yet", node, concern),
+			})
+			continue
+		}
+		for _, cond := range r.Conditions {
+			if !worthSaying(cond) {
+				continue
+			}
+			if cond.Key == "" {
+				cond.Key = p.key
+			}
+			c.add(concern, node, cond)
+			unfinished[node] = unfinished[node] || Condition{Condition: cond}.Blocking()
+		}
+	}
+}
+
+// worthSaying leaves out what status finds by itself, once for the cluster rather
+// than once for each node.
+func worthSaying(c observed.Condition) bool {
+	switch c.Reason {
+	case observed.NoLeader, observed.NotConfirmed, observed.StandbyCluster, observed.PatroniTooOld, observed.PatroniPaused:
+		return false
+	}
+	return c.Bad()
+}
+
+// count adds up the nodes that are to have something, and those that have it all.
+func (c *computer) count(unfinished map[string]bool) {
+	nodes := map[string]bool{}
+	if c.out.Exists {
+		for _, n := range c.docs.ProxyNodes() {
+			nodes[n] = true
+		}
+	}
+	for n := range c.plans {
+		nodes[n] = true
+	}
+	c.out.Nodes = len(nodes)
+	for n := range nodes {
+		// A fault in the documents is about no node and holds up all.
+		if !unfinished[n] && !unfinished[""] && len(c.plans[n]) > 0 {
+			c.out.Applied++
+		}
+	}
+}
+
+// withoutSecrets lets concerns plan for a reader who can't see secrets: that they
+// exist, and at which revision, is read from the stored plans. So a rotation that
+// no server has planned yet is not seen; nothing else is missed.
+func (c *computer) withoutSecrets() kv.Snapshot {
+	revisions := map[string]int64{}
+	for _, concerns := range c.plans {
+		for _, p := range concerns {
+			for name, rev := range p.Secrets {
+				revisions[name] = max(revisions[name], rev)
+			}
+		}
+	}
+	return &blind{Snapshot: c.Snapshot, prefix: c.Layout.ClusterSecrets(c.Cluster), revisions: revisions}
+}
+
+type blind struct {
+	kv.Snapshot
+	prefix    string
+	revisions map[string]int64
+}
+
+// Get implements kv.Snapshot.
+func (b *blind) Get(key string) (kv.KV, bool) {
+	name, secret := strings.CutPrefix(key, b.prefix)
+	if !secret {
+		return b.Snapshot.Get(key)
+	}
+	rev := b.revisions[name]
+	return kv.KV{Key: key, ModRevision: rev, CreateRevision: rev}, true
+}
