@@ -1,0 +1,116 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"go.uber.org/zap"
+
+	"github.com/pgctrl/pgctrl/pkg/kv"
+)
+
+// probe proves freshness again and again. The proof is a linearizable read of
+// etcd's revision: its answer belongs to this question and no other, so a process
+// that was stopped for a minute can't take an old answer, still in its socket's
+// buffer, for a new one. Progress notices have no such tie; they only tell how far
+// the watch is, which is what the answer is compared with.
+func (f *follower) probe(ctx context.Context, created <-chan struct{}) {
+	// Before every watch is known to etcd a progress notice could be ahead of one
+	// of them.
+	for range f.m.o.Prefixes {
+		select {
+		case <-created:
+		case <-ctx.Done():
+			return
+		}
+	}
+	tick := time.NewTicker(f.m.o.ProbeEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-f.m.ask:
+		case <-ctx.Done():
+			return
+		}
+		p := freshness{at: time.Now()}
+		var err error
+		if p.rev, err = f.m.client.revision(ctx, f.m.o.Prefixes[0]); err != nil {
+			f.m.log.Debug("freshness not proven", zap.Error(err))
+			continue
+		}
+		select {
+		case f.proofs <- p:
+		case <-ctx.Done():
+			return
+		}
+		if f.m.now.Load().rev < p.rev {
+			f.hurry(ctx)
+		}
+	}
+}
+
+// hurry asks etcd to say how far the watches are; it says so once all of them
+// have everything.
+func (f *follower) hurry(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	if err := f.m.client.watcher.RequestProgress(ctx); err != nil {
+		f.m.log.Debug("progress not asked for", zap.Error(err))
+	}
+}
+
+// compare reads everything now and then and counts what the mirror has
+// differently: etcd's own testers found watches that lost events (#18089, #19179,
+// #20221), and a mirror can't notice that by itself.
+func (f *follower) compare(ctx context.Context) {
+	for {
+		every := f.m.o.CompareEvery
+		if !pause(ctx, every/2+rand.N(every)) {
+			return
+		}
+		n, err := f.m.compareOnce(ctx)
+		switch {
+		case errors.Is(err, rpctypes.ErrCompacted):
+			// The view's revision was compacted away before it was read; next time.
+		case err != nil:
+			f.m.log.Debug("mirror not compared", zap.Error(err))
+		case n > 0:
+			f.m.divergences.Add(int64(n))
+			select {
+			case f.differs <- n:
+			case <-ctx.Done():
+			}
+			return
+		}
+	}
+}
+
+// compareOnce reads each prefix at exactly the revision the view has reached for
+// it, so the two must be equal. It returns how many keys are not.
+func (m *Mirror) compareOnce(ctx context.Context) (int, error) {
+	now := m.now.Load()
+	different, seen := 0, 0
+	for i, p := range now.prefixes {
+		kvs, _, err := m.client.listAt(ctx, p, now.reached[i])
+		if err != nil {
+			return 0, err
+		}
+		seen += len(kvs)
+		for _, e := range kvs {
+			if have, ok := now.keys.Get(e.Key); !ok || !same(*have, m.o.Keep(e)) {
+				different++
+				m.log.Error("mirror differs from etcd", zap.String("key", e.Key), zap.Int64("revision", e.ModRevision))
+			}
+		}
+	}
+	// What the mirror has too much, it has no counterpart for.
+	return different + max(0, now.keys.Len()-seen), nil
+}
+
+func same(a, b kv.KV) bool {
+	return a.ModRevision == b.ModRevision && a.CreateRevision == b.CreateRevision && string(a.Value) == string(b.Value)
+}

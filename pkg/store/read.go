@@ -1,0 +1,98 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/pgctrl/pgctrl/pkg/kv"
+)
+
+// pageSize keeps one answer well under etcd's 1.5 MiB of comfort: 500 plans of a
+// few KiB.
+const pageSize = 500
+
+// Get reads one key, linearizably.
+func (c *Client) Get(ctx context.Context, key string) (kv.KV, bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	resp, err := c.kv.Get(ctx, key)
+	if err != nil {
+		return kv.KV{}, false, fmt.Errorf("get %s: %w", key, err)
+	}
+	if len(resp.Kvs) == 0 {
+		return kv.KV{}, false, nil
+	}
+	return fromEtcd(resp.Kvs[0]), true, nil
+}
+
+// List reads every key under prefix as it was at one revision, sorted by key,
+// and returns that revision. A prefix that does not end with "/" is a single key.
+func (c *Client) List(ctx context.Context, prefix string) ([]kv.KV, int64, error) {
+	return c.listAt(ctx, prefix, 0)
+}
+
+// listAt is List at the given revision; 0 is the newest. It fails with
+// rpctypes.ErrCompacted when etcd has forgotten that revision.
+func (c *Client) listAt(ctx context.Context, prefix string, rev int64) ([]kv.KV, int64, error) {
+	end := rangeEnd(prefix)
+	var out []kv.KV
+	for from := prefix; ; {
+		opts := []clientv3.OpOption{clientv3.WithLimit(pageSize), clientv3.WithRev(rev)}
+		if end != "" {
+			opts = append(opts, clientv3.WithRange(end))
+		}
+		resp, err := c.page(ctx, from, opts)
+		if err != nil {
+			return nil, 0, fmt.Errorf("list %s: %w", prefix, err)
+		}
+		if rev == 0 {
+			// Every further page reads the revision of the first, so that the list is
+			// one moment and not a smear.
+			rev = resp.Header.GetRevision()
+		}
+		for _, e := range resp.Kvs {
+			out = append(out, fromEtcd(e))
+		}
+		if !resp.More || len(resp.Kvs) == 0 {
+			return out, rev, nil
+		}
+		from = string(resp.Kvs[len(resp.Kvs)-1].Key) + "\x00"
+	}
+}
+
+func (c *Client) page(ctx context.Context, from string, opts []clientv3.OpOption) (*clientv3.GetResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return c.kv.Get(ctx, from, opts...)
+}
+
+// revision asks etcd, linearizably, how far it is. The key only has to be one
+// that the caller may read; prefixes themselves are such keys.
+func (c *Client) revision(ctx context.Context, key string) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	resp, err := c.kv.Get(ctx, key, clientv3.WithCountOnly())
+	if err != nil {
+		return 0, fmt.Errorf("ask etcd for its revision: %w", err)
+	}
+	return resp.Header.GetRevision(), nil
+}
+
+// rangeEnd is the end of the range a prefix stands for, empty for a single key.
+func rangeEnd(prefix string) string {
+	if !strings.HasSuffix(prefix, "/") {
+		return ""
+	}
+	return clientv3.GetPrefixRangeEnd(prefix)
+}
+
+func fromEtcd(e *mvccpb.KeyValue) kv.KV {
+	return kv.KV{
+		Key: string(e.Key), Value: e.Value,
+		ModRevision: e.ModRevision, CreateRevision: e.CreateRevision, Lease: e.Lease,
+	}
+}
