@@ -1,0 +1,224 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/pgctrl/pgctrl/pkg/keys"
+	"github.com/pgctrl/pgctrl/pkg/store"
+)
+
+// Agent makes one node what its plans say and follows the leader of every cluster
+// the node has a plan for.
+type Agent struct {
+	o       Options
+	log     *zap.Logger
+	metrics *metrics
+	keeper  keeper
+	reports *reporter
+	started time.Time
+
+	machine  string
+	programs atomic.Pointer[map[string]string]
+
+	client   atomic.Pointer[store.Client] // nil until etcd was reached
+	admitted chan struct{}                // closed once this agent speaks for its node
+	usurped  atomic.Bool                  // another machine has the node's name
+	present  atomic.Bool                  // the presence key is in etcd
+	plans    atomic.Pointer[store.Mirror]
+	inStore  atomic.Pointer[string] // incarnation of the etcd at hand
+
+	mu       sync.Mutex
+	clusters map[string]*cluster
+	start    func(*cluster) // runs a new cluster; nil before Run
+	beats    map[string]time.Time
+	lastErr  string // why etcd was not reached, or the name refused
+}
+
+// New checks the options and loads what an earlier run kept. It touches nothing
+// on the host.
+func New(o Options) (*Agent, error) {
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	machine, err := o.Host.Inventory.MachineID()
+	if err != nil {
+		return nil, fmt.Errorf("start agent: %w", err)
+	}
+	a := &Agent{
+		o: o, log: o.Log.With(zap.String("node", o.Node)), metrics: newMetrics(o.Registry),
+		keeper: keeper{dir: o.StateDir}, started: time.Now(), machine: machine,
+		admitted: make(chan struct{}), clusters: map[string]*cluster{}, beats: map[string]time.Time{},
+	}
+	a.reports = newReporter(a)
+	all, err := a.keeper.all()
+	if err != nil {
+		a.log.Warn("a kept plan can't be used; etcd has it", zap.Error(err))
+	}
+	for name, concerns := range all {
+		c := newCluster(a, name)
+		c.restore(concerns)
+		a.clusters[name] = c
+	}
+	return a, nil
+}
+
+// Run works until ctx ends. It returns an error only when it could not start;
+// what goes wrong later is reported and tried again. When ctx ends everything on
+// the host stays as it is (DESIGN section 7): routes are no longer asserted and
+// HAProxy's checks go on by themselves.
+func (a *Agent) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	a.mu.Lock()
+	a.start = func(c *cluster) { wg.Go(func() { c.run(ctx) }) }
+	for _, name := range slices.Sorted(maps.Keys(a.clusters)) {
+		a.start(a.clusters[name])
+	}
+	a.mu.Unlock()
+	wg.Go(func() { a.reports.run(ctx) })
+	presence, leave := context.WithCancel(context.WithoutCancel(ctx))
+	var gone sync.WaitGroup
+	wg.Go(func() { a.join(ctx, presence, &gone) })
+	<-ctx.Done()
+	wg.Wait()
+	// The connection goes before the presence key can be removed: a restart takes
+	// less than its lease, and a key that comes and goes would be NodeAbsent for
+	// every upgrade. An agent that stays away is absent when the lease has run out.
+	if c := a.client.Load(); c != nil {
+		_ = c.Close() // nothing is in flight any more
+	}
+	leave()
+	gone.Wait()
+	return nil
+}
+
+// join reaches etcd, makes sure that the node's name is this machine's, and then
+// begins to follow.
+func (a *Agent) join(ctx, presence context.Context, gone *sync.WaitGroup) {
+	client, ok := a.connect(ctx)
+	if !ok || !a.admit(ctx, client) {
+		return
+	}
+	close(a.admitted)
+	gone.Go(func() { a.announce(ctx, presence, client) })
+	a.followPlans(ctx, client)
+}
+
+// followPlans mirrors this node's plans, the store's identity and the node's own
+// presence.
+func (a *Agent) followPlans(ctx context.Context, client *store.Client) {
+	l := a.o.Layout
+	m := store.NewMirror(client, store.MirrorOptions{
+		Name: "plans", Prefixes: []string{l.NodePlans(a.o.Node), l.StoreKey(), l.AliveKey(a.o.Node)}, Stream: "bulk", Log: a.log,
+	})
+	m.OnChange(func(rev int64, cs []store.Change) {
+		// Which etcd this is comes before any plan of it.
+		for _, c := range cs {
+			switch c.Key {
+			case l.StoreKey():
+				a.storeChanged(c)
+			case l.AliveKey(a.o.Node):
+				a.present.Store(c.New != nil && a.mine(*c.New))
+			}
+		}
+		for _, c := range cs {
+			a.planChanged(c)
+		}
+	})
+	a.plans.Store(m)
+	if err := m.Run(ctx); err != nil {
+		a.log.Error("mirror of plans ended", zap.Error(err))
+	}
+}
+
+// planChanged hands a plan to its cluster; a cluster seen for the first time
+// begins here. It runs on the mirror's goroutine, so it only notes.
+func (a *Agent) planChanged(ch store.Change) {
+	ref, err := a.o.Layout.Parse(ch.Key)
+	switch {
+	case err != nil:
+		a.log.Warn("key in no known place", zap.String("key", ch.Key), zap.Error(err))
+	case ref.Family == keys.Plan && ref.Cluster == keys.NodeCluster:
+		// Programs that clusters share come with the concerns that need them.
+	case ref.Family == keys.Plan:
+		a.clusterFor(ref.Cluster, ch.New != nil).received(ref.Concern, ch)
+	}
+}
+
+// clusterFor returns the cluster; an unknown one is created and, while the agent
+// runs, started. With create false an unknown one is returned idle and forgotten:
+// the deletion of a plan nobody has needs no cluster.
+func (a *Agent) clusterFor(name string, create bool) *cluster {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if c, ok := a.clusters[name]; ok {
+		return c
+	}
+	c := newCluster(a, name)
+	if create {
+		a.clusters[name] = c
+		if a.start != nil {
+			a.start(c)
+		}
+	}
+	return c
+}
+
+// all returns the clusters by name.
+func (a *Agent) all() []*cluster {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	out := make([]*cluster, 0, len(a.clusters))
+	for _, name := range slices.Sorted(maps.Keys(a.clusters)) {
+		out = append(out, a.clusters[name])
+	}
+	return out
+}
+
+func (a *Agent) incarnation() string {
+	if s := a.inStore.Load(); s != nil {
+		return *s
+	}
+	return ""
+}
+
+// admittedClient waits until the agent may speak for its node.
+func (a *Agent) admittedClient(ctx context.Context) (*store.Client, bool) {
+	select {
+	case <-a.admitted:
+		return a.client.Load(), true
+	case <-ctx.Done():
+		return nil, false
+	}
+}
+
+// stuckAfter is how long a cluster's route goroutine may be silent before the
+// agent counts as hung: it beats every AssertEvery and no act of its takes longer
+// than a few AssertTimeouts.
+const stuckAfter = 15 * time.Second
+
+func (a *Agent) beat(cluster string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.beats[cluster] = time.Now()
+}
+
+// Healthy reports whether the agent itself works, whatever etcd or the host do;
+// systemd's watchdog is fed while it is nil.
+func (a *Agent) Healthy() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for name, at := range a.beats {
+		if silent := time.Since(at); silent > stuckAfter {
+			return fmt.Errorf("routes of cluster %s have not been looked at for %s", name, silent.Round(time.Second))
+		}
+	}
+	return nil
+}

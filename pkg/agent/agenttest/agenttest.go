@@ -1,0 +1,237 @@
+// Package agenttest is a host in memory: fakes of everything the agent asks of a
+// machine, each a few lines, each recording what was asked of it.
+package agenttest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"sync"
+	"time"
+
+	"github.com/pgctrl/pgctrl/pkg/agent"
+	"github.com/pgctrl/pgctrl/pkg/patroni"
+	"github.com/pgctrl/pgctrl/pkg/plan"
+)
+
+// Host is a fake machine. Its fields may be set before the agent runs, and read
+// and changed through its methods at any time.
+type Host struct {
+	Machine string
+	// OnAssert, when set, is called with each assertion instead of recording it.
+	OnAssert func(Assert)
+
+	mu       sync.Mutex
+	local    agent.PostgresState // what it would answer now; At is zero
+	last     agent.PostgresState // its last answer
+	fast     bool
+	changed  chan struct{}
+	peers    map[string]patroni.Status
+	asserts  []Assert
+	composed []plan.Unit
+	events   []string
+	units    map[string]string // unit -> hash in force
+	configs  map[string]any
+	fail     map[string]error // resource ID or "assert" -> error
+}
+
+// Assert is one call of Router.Assert.
+type Assert struct {
+	Unit    string
+	Targets plan.Targets
+	Edge    bool
+	At      time.Time
+}
+
+// New returns a machine with nothing on it and PostgreSQL unreachable.
+func New(machine string) *Host {
+	return &Host{
+		Machine: machine, changed: make(chan struct{}, 1), peers: map[string]patroni.Status{},
+		units: map[string]string{}, configs: map[string]any{}, fail: map[string]error{},
+	}
+}
+
+// Wire returns the machine as the agent wants it.
+func (h *Host) Wire() agent.Host {
+	return agent.Host{
+		Drivers: func(cluster string, secret func(string) ([]byte, bool)) agent.Drivers {
+			return agent.Drivers{Unit: unitDriver{h, secret}, Patroni: patroniDriver{h}}
+		},
+		Router: router{h}, Postgres: func(string, plan.Member) agent.PostgresWatcher { return watcher{h} },
+		Peers: peers{h}, Inventory: inventory{h}, Takeover: takeover{h},
+	}
+}
+
+// SetPostgres sets what the local PostgreSQL answers from now on.
+func (h *Host) SetPostgres(s agent.PostgresState) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.local = s
+}
+
+// SetPeer sets what GET /patroni of a member answers.
+func (h *Host) SetPeer(member string, s patroni.Status) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.peers[member] = s
+}
+
+// Fail makes acts on a resource fail; nil ends it. "assert" is the router.
+func (h *Host) Fail(id string, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.fail[id] = err
+}
+
+// Drift makes a unit differ from what was applied.
+func (h *Host) Drift(unit string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.units[unit] = "changed by hand"
+}
+
+// Fast reports whether the agent polls PostgreSQL every 2 ms.
+func (h *Host) Fast() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.fast
+}
+
+// Asserts returns every assertion so far.
+func (h *Host) Asserts() []Assert {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return append([]Assert(nil), h.asserts...)
+}
+
+// Targets returns what a backend is held at; nil before the first assertion.
+func (h *Host) Targets(backend string) map[string]plan.Target {
+	as := h.Asserts()
+	if len(as) == 0 {
+		return nil
+	}
+	return as[len(as)-1].Targets[backend]
+}
+
+// Composed returns the units whose state file was written.
+func (h *Host) Composed() []plan.Unit {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return append([]plan.Unit(nil), h.composed...)
+}
+
+// Events returns what was done, in order: "prepare U", "apply U", "config S".
+func (h *Host) Events() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return append([]string(nil), h.events...)
+}
+
+func (h *Host) event(format string, args ...any) {
+	h.events = append(h.events, fmt.Sprintf(format, args...))
+}
+
+type router struct{ h *Host }
+
+func (r router) Assert(ctx context.Context, u plan.Unit, edge bool) (int, error) {
+	r.h.mu.Lock()
+	defer r.h.mu.Unlock()
+	if err := r.h.fail["assert"]; err != nil {
+		return 0, err
+	}
+	if r.h.OnAssert != nil {
+		r.h.OnAssert(Assert{Unit: u.Unit, Targets: u.Targets, Edge: edge, At: time.Now()})
+		return 0, nil
+	}
+	moves := 0
+	if n := len(r.h.asserts); n == 0 || !reflect.DeepEqual(r.h.asserts[n-1].Targets, u.Targets) {
+		moves = 1
+	}
+	r.h.asserts = append(r.h.asserts, Assert{Unit: u.Unit, Targets: u.Targets, Edge: edge, At: time.Now()})
+	return moves, nil
+}
+
+func (r router) ComposeState(ctx context.Context, u plan.Unit) error {
+	r.h.mu.Lock()
+	defer r.h.mu.Unlock()
+	r.h.composed = append(r.h.composed, u)
+	return nil
+}
+
+type watcher struct{ h *Host }
+
+func (w watcher) Fast(on bool) {
+	w.h.mu.Lock()
+	was := w.h.fast
+	w.h.fast = on
+	w.h.mu.Unlock()
+	if on && !was {
+		select {
+		case w.h.changed <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (w watcher) Last() agent.PostgresState {
+	w.h.mu.Lock()
+	defer w.h.mu.Unlock()
+	return w.h.last
+}
+
+func (w watcher) Run(ctx context.Context, changed func()) {
+	for {
+		w.h.mu.Lock()
+		before, every := w.h.last, 250*time.Millisecond
+		if w.h.fast {
+			every = 2 * time.Millisecond
+		}
+		w.h.last = w.h.local
+		before.At = time.Time{}
+		news := before != w.h.last
+		w.h.last.At = time.Now()
+		w.h.mu.Unlock()
+		if news {
+			changed()
+		}
+		t := time.NewTimer(every)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return
+		case <-t.C:
+		case <-w.h.changed:
+			t.Stop()
+		}
+	}
+}
+
+type peers struct{ h *Host }
+
+func (p peers) Status(ctx context.Context, m plan.Member) (patroni.Status, error) {
+	p.h.mu.Lock()
+	defer p.h.mu.Unlock()
+	s, ok := p.h.peers[m.Name]
+	if !ok {
+		return s, errors.New("connection refused")
+	}
+	return s, nil
+}
+
+type inventory struct{ h *Host }
+
+func (i inventory) MachineID() (string, error) { return i.h.Machine, nil }
+
+func (i inventory) Programs(context.Context) (map[string]string, []int, error) {
+	return map[string]string{"patroni": "3.0.2", "haproxy": "2.6.12"}, []int{15}, nil
+}
+
+type takeover struct{ h *Host }
+
+func (t takeover) Prepare(ctx context.Context, cluster string, own plan.Member, u plan.Unit) ([]string, error) {
+	t.h.mu.Lock()
+	defer t.h.mu.Unlock()
+	t.h.event("prepare %s", u.Unit)
+	return nil, t.h.fail["prepare "+u.Unit]
+}

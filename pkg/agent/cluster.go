@@ -1,0 +1,180 @@
+package agent
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/pgctrl/pgctrl/pkg/kv"
+	"github.com/pgctrl/pgctrl/pkg/observed"
+	"github.com/pgctrl/pgctrl/pkg/plan"
+	"github.com/pgctrl/pgctrl/pkg/store"
+)
+
+// cluster is everything the agent does for one cluster. Its goroutines share mu
+// and nothing else; doc.go says who waits for whom.
+type cluster struct {
+	a       *Agent
+	name    string
+	log     *zap.Logger
+	secrets *secrets
+	drivers Drivers
+
+	mu       sync.Mutex
+	state    state
+	mirror   *store.Mirror // nil until etcd was reached
+	proofs   proofs
+	concerns map[string]*concern
+	arrived  map[string]kv.KV // plans received and not yet looked at
+	gone     map[string]bool  // plan keys that were deleted
+	// info is the cluster as the newest accepted plan describes it.
+	info    plan.Cluster
+	infoRev int64
+	uid     string
+	store   string // incarnation of the accepted plans
+	watcher PostgresWatcher
+	// why is what stands in the way of a confirmation; asserted what routes are held.
+	why      *observed.Condition
+	asserted map[string]assertion
+	facts    map[string]string
+	// eventAt is when the oldest event arrived that routes have not acted on.
+	eventAt time.Time
+
+	notBefore time.Time // confirmLoop's own: pause after a write that failed
+
+	wakeRoutes, wakeConfirm, wakeWork, wakeLocal chan struct{}
+}
+
+func newCluster(a *Agent, name string) *cluster {
+	c := &cluster{
+		a: a, name: name, log: a.log.With(zap.String("cluster", name)),
+		secrets:     &secrets{layout: a.o.Layout, cluster: name},
+		concerns:    map[string]*concern{},
+		arrived:     map[string]kv.KV{},
+		gone:        map[string]bool{},
+		asserted:    map[string]assertion{},
+		facts:       map[string]string{},
+		wakeRoutes:  make(chan struct{}, 1),
+		wakeConfirm: make(chan struct{}, 1),
+		wakeWork:    make(chan struct{}, 1),
+		wakeLocal:   make(chan struct{}, 1),
+	}
+	c.drivers = a.o.Host.Drivers(name, c.secrets.lookup)
+	return c
+}
+
+// poke wakes whoever waits on ch. One slot is enough: whoever wakes reads the
+// newest state, so a wake-up that finds the slot full is already answered.
+func poke(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}
+
+// run starts the cluster's goroutines and returns when all have ended.
+func (c *cluster) run(ctx context.Context) {
+	var wg sync.WaitGroup
+	for _, f := range []func(context.Context){c.routeLoop, c.confirmLoop, c.watchPostgres, c.workLoop, c.follow} {
+		wg.Go(func() { f(ctx) })
+	}
+	wg.Wait()
+}
+
+// follow mirrors the cluster's keys once this agent may speak for its node.
+func (c *cluster) follow(ctx context.Context) {
+	client, ok := c.a.admittedClient(ctx)
+	if !ok {
+		return
+	}
+	m := store.NewMirror(client, store.MirrorOptions{
+		Name: "follow " + c.name, Prefixes: follow(c.a.o.Layout, c.name),
+		Stream: "fast", Project: project(c.a.o.Layout), Log: c.log,
+	})
+	m.OnChange(c.changed)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		select {
+		case <-m.Ready():
+		case <-ctx.Done():
+			return
+		}
+		c.mu.Lock()
+		c.mirror, c.state.view.Known = m, true
+		c.mu.Unlock()
+		c.log.Info("following the leader", zap.Int64("revision", m.Snapshot().Revision()))
+		c.wakeAll()
+	})
+	if err := m.Run(ctx); err != nil {
+		c.log.Error("mirror ended", zap.Error(err))
+	}
+	wg.Wait()
+}
+
+// changed is the mirror's callback: from here to the assert goroutine it is one
+// fold under the lock and one channel slot, nothing that waits.
+func (c *cluster) changed(rev int64, cs []store.Change) {
+	now := time.Now()
+	c.mu.Lock()
+	before := c.state.view.Leader
+	n := c.state.fold(c.a.o.Layout, rev, cs, now)
+	after := c.state.view.Leader
+	if n.leader && c.eventAt.IsZero() {
+		c.eventAt = now
+	}
+	c.mu.Unlock()
+	if n.any() {
+		poke(c.wakeRoutes)
+		poke(c.wakeConfirm)
+		poke(c.wakeWork)
+	}
+	if before.Epoch != after.Epoch {
+		c.log.Info("leader key", zap.String("leader", after.Member), zap.Int64("epoch", int64(after.Epoch)), zap.String("before", before.Member))
+	}
+	for _, err := range n.bad {
+		c.log.Warn("key can't be read; its last good value stays", zap.Error(err), zap.Int64("revision", rev))
+	}
+}
+
+func (c *cluster) wakeAll() {
+	poke(c.wakeRoutes)
+	poke(c.wakeConfirm)
+	poke(c.wakeWork)
+}
+
+// look returns what is known at this moment. The copy is the caller's.
+func (c *cluster) look() state {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.lookLocked()
+}
+
+func (c *cluster) lookLocked() state {
+	if c.mirror != nil {
+		at, rev := c.mirror.Fresh()
+		if was := c.state.back; c.state.proven(at, rev) && !was {
+			c.log.Error("etcd went back in time; everything is kept and nothing acquired",
+				zap.Int64("revision", rev), zap.Int64("seen", c.state.revision))
+		}
+		c.state.view.FreshAt = at
+	}
+	s := c.state
+	s.view.Store, s.view.UID = c.a.incarnation(), c.uid
+	if s.back {
+		s.view.FreshAt = time.Time{} // nothing this etcd says can be ordered any more
+	}
+	return s
+}
+
+// foreign reports that the etcd at hand is another one than the plans came from.
+func (c *cluster) foreign() bool {
+	in := c.a.incarnation()
+	return in != "" && c.store != "" && in != c.store
+}
+
+// fresh is the test of R3's lease: may the agent overrule HAProxy's checks?
+func fresh(v plan.View, now time.Time) bool {
+	return v.Known && now.Sub(v.FreshAt) <= plan.FreshFor
+}

@@ -1,0 +1,71 @@
+package command
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/pgctrl/pgctrl/pkg/agent"
+)
+
+// askTime bounds every question to the agent: it answers from memory, and what
+// waits for the answer may be HAProxy's start.
+const askTime = time.Second
+
+// control asks the running agent over its socket.
+type control struct{ client http.Client }
+
+func dial(socket string) control {
+	return control{http.Client{
+		Timeout: askTime,
+		Transport: &http.Transport{
+			DisableKeepAlives: true,
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+			},
+		},
+	}}
+}
+
+func (c control) do(ctx context.Context, method, path string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://agent"+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := c.client.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("ask the agent: %w", err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, fmt.Errorf("ask the agent: %w", err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("ask the agent: %s", strings.TrimSpace(string(body)))
+	}
+	return body, nil
+}
+
+func (c control) status(ctx context.Context) (agent.Status, error) {
+	var st agent.Status
+	body, err := c.do(ctx, http.MethodGet, "/status")
+	if err != nil {
+		return st, err
+	}
+	if err := json.Unmarshal(body, &st); err != nil {
+		return st, fmt.Errorf("read the agent's status: %w", err)
+	}
+	return st, nil
+}
+
+func (c control) composeState(ctx context.Context, cluster string) error {
+	_, err := c.do(ctx, http.MethodPost, "/haproxy-state?cluster="+url.QueryEscape(cluster))
+	return err
+}

@@ -1,0 +1,201 @@
+package command
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pgctrl/pgctrl/pkg/agent"
+	"github.com/pgctrl/pgctrl/pkg/agent/config"
+	"github.com/pgctrl/pgctrl/pkg/observed"
+)
+
+func (a *app) statusCommand() *cobra.Command {
+	var format string
+	c := &cobra.Command{
+		Use: "status", Short: "What this agent follows, holds and routes, and why not",
+		Long: `Asks the running agent, which answers from memory: it works while etcd is away.
+Without an agent it shows the plans that the last one kept, and exits with 1.`,
+		Example: "  pgagent status\n  pgagent status -o json | jq '.clusters[].leader'",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := a.load(cmd)
+			if err != nil {
+				return err
+			}
+			st, err := dial(cfg.Socket).status(cmd.Context())
+			if err != nil {
+				return a.withoutAgent(cfg, format, err)
+			}
+			return a.emit(format, st, func() { a.printStatus(st) })
+		},
+	}
+	formatFlag(c, &format)
+	return c
+}
+
+// withoutAgent shows what is on disk.
+func (a *app) withoutAgent(cfg config.Config, format string, cause error) error {
+	st, err := agent.KeptStatus(cfg.StateDir)
+	if err != nil {
+		fmt.Fprintln(a.Err, "warning:", err)
+	}
+	st.Node, st.Endpoints = cfg.Node, cfg.Endpoints
+	st.Problem = "no agent answers at " + cfg.Socket
+	if err := a.emit(format, st, func() { a.printStatus(st) }); err != nil {
+		return err
+	}
+	fmt.Fprintf(a.Err, "error: %s: %v\nnext:  systemctl status pgagent\n", st.Problem, cause)
+	return errSaid
+}
+
+func (a *app) printStatus(st agent.Status) {
+	s := a.style()
+	head := []string{s.bold(st.Node)}
+	if st.Version != "" {
+		head = append(head, "pgagent "+st.Version, "up "+ago(st.Uptime))
+	}
+	switch {
+	case st.Problem != "":
+		head = append(head, s.red(st.Problem))
+	case !st.Speaks:
+		head = append(head, s.yellow("connecting to etcd"))
+	default:
+		head = append(head, "etcd "+strings.Join(st.Endpoints, ",")+" proven "+ago(st.PlansAge)+" ago")
+	}
+	fmt.Fprintln(a.Out, strings.Join(head, "   "))
+	if len(st.Clusters) == 0 {
+		fmt.Fprintln(a.Out, "no plans for this node; next, anywhere: pgctrl create <cluster> --on "+st.Node+",...")
+	}
+	for _, c := range st.Clusters {
+		fmt.Fprintln(a.Out)
+		a.printCluster(c, st.Version != "", s)
+	}
+}
+
+func (a *app) printCluster(c agent.ClusterStatus, running bool, s style) {
+	line := []string{s.bold(c.Name)}
+	if c.Member != "" {
+		line = append(line, "member "+c.Member)
+	}
+	if running {
+		line = append(line, leaderWords(c, s), freshWords(c, s))
+		if c.Paused {
+			line = append(line, s.yellow("Patroni is paused"))
+		}
+	}
+	fmt.Fprintln(a.Out, strings.Join(line, "   "))
+	if running && c.Member != "" {
+		fmt.Fprintln(a.Out, "  PostgreSQL "+localWords(c.PostgreSQL, s))
+	}
+	for _, w := range c.Why {
+		fmt.Fprintln(a.Out, "  "+s.yellow(string(w.Reason))+": "+w.Message)
+	}
+	t := newTable("CONCERN", "PLAN", "STATE", "WHY")
+	t.indent, t.paint = "  ", paintState
+	for _, con := range c.Concerns {
+		state, why := concernWords(con)
+		t.row(con.Concern, strconv.FormatInt(con.Plan, 10), state, why)
+	}
+	t.write(a.Out, s)
+	t = newTable("BACKEND", "SERVER", "HELD", "STARTS", "EPOCH", "ASSERTED")
+	t.indent, t.paint = "  ", paintState
+	for _, r := range c.Routes {
+		asserted := ago(r.Age) + " ago"
+		if r.Error != "" {
+			asserted = r.Error
+		}
+		t.row(r.Backend, r.Server, r.Held, r.Start, strconv.FormatInt(r.Epoch, 10), asserted)
+	}
+	t.write(a.Out, s)
+}
+
+func leaderWords(c agent.ClusterStatus, s style) string {
+	switch {
+	case c.Leader == "":
+		return s.red("no leader")
+	case !c.Confirmed:
+		return fmt.Sprintf("%s leads at epoch %d, %s", c.Leader, c.Epoch, s.yellow("not confirmed"))
+	}
+	return fmt.Sprintf("%s leads at epoch %d, %s by %s", c.Leader, c.Epoch, s.green("confirmed"), c.Primary.By)
+}
+
+func freshWords(c agent.ClusterStatus, s style) string {
+	switch {
+	case c.ViewAge < 0:
+		return s.yellow("not followed yet: HAProxy's checks decide")
+	case !c.Fresh:
+		return s.red("view is " + ago(c.ViewAge) + " old: HAProxy's checks decide")
+	}
+	return "view proven " + ago(c.ViewAge) + " ago"
+}
+
+func localWords(l agent.LocalStatus, s style) string {
+	switch {
+	case l.Age < 0:
+		return s.yellow("not asked yet")
+	case !l.Reachable:
+		return s.red("does not answer") + " (asked " + ago(l.Age) + " ago)"
+	case l.InRecovery:
+		return "is in recovery (asked " + ago(l.Age) + " ago)"
+	}
+	return fmt.Sprintf("takes writes on timeline %d (asked %s ago)", l.Timeline, ago(l.Age))
+}
+
+// concernWords is a concern's state in one word, and what stands in the way.
+func concernWords(con agent.ConcernStatus) (state, why string) {
+	state = "applied"
+	if con.Loaded == "" {
+		state = "waiting"
+	}
+	if con.Kept {
+		state = "kept"
+	}
+	var whys []string
+	for _, c := range con.Conditions {
+		if c.Type == observed.Applied && c.Bad() {
+			state = "not applied"
+		}
+		if c.Bad() || c.Reason != "" && c.Reason != observed.NotLeader {
+			text := string(c.Reason) + ": " + c.Message
+			if c.Next != "" {
+				text += "; next: " + c.Next
+			}
+			whys = append(whys, text)
+		}
+	}
+	return state, strings.Join(whys, "; ")
+}
+
+func paintState(_ int, cell string, s style) string {
+	switch cell {
+	case "applied", "up":
+		return s.green(cell)
+	case "not applied":
+		return s.red(cell)
+	case "down", "kept", "waiting":
+		return s.yellow(cell)
+	}
+	return cell
+}
+
+// ago is a number of seconds as people say it.
+func ago(seconds float64) string {
+	d := time.Duration(seconds * float64(time.Second))
+	switch {
+	case seconds < 0:
+		return "never"
+	case d < 10*time.Second:
+		return fmt.Sprintf("%.1f s", seconds)
+	case d < 2*time.Minute:
+		return fmt.Sprintf("%.0f s", seconds)
+	case d < 2*time.Hour:
+		return fmt.Sprintf("%.0f min", d.Minutes())
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%.0f h", d.Hours())
+	}
+	return fmt.Sprintf("%.0f days", d.Hours()/24)
+}

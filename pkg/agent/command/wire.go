@@ -1,0 +1,142 @@
+package command
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+
+	"go.uber.org/zap"
+
+	"github.com/pgctrl/pgctrl/configs"
+	"github.com/pgctrl/pgctrl/pkg/agent"
+	"github.com/pgctrl/pgctrl/pkg/agent/config"
+	"github.com/pgctrl/pgctrl/pkg/host/haproxy"
+	"github.com/pgctrl/pgctrl/pkg/host/inventory"
+	hostpatroni "github.com/pgctrl/pgctrl/pkg/host/patroni"
+	"github.com/pgctrl/pgctrl/pkg/host/postgres"
+	"github.com/pgctrl/pgctrl/pkg/host/systemd"
+	"github.com/pgctrl/pgctrl/pkg/host/unit"
+	"github.com/pgctrl/pgctrl/pkg/patroni"
+	"github.com/pgctrl/pgctrl/pkg/plan"
+)
+
+// This file is the only one that knows both the agent and the host. Each adapter
+// fits a part of pkg/host to the interface that the agent declares.
+
+// wired is the real machine as the agent wants it; close ends what runs for it.
+type wired struct {
+	agent.Host
+	inventory *inventory.Host
+	close     func()
+}
+
+func wire(cfg config.Config, log *zap.Logger) (wired, error) {
+	program, err := os.Executable()
+	if err != nil {
+		return wired{}, fmt.Errorf("find this program: %w", err)
+	}
+	templates, err := configs.AgentTemplates(program)
+	if err != nil {
+		return wired{}, err
+	}
+	sd := systemd.New(systemd.Options{})
+	inv := inventory.New(sd)
+	router := newRouter(cfg, sd, log)
+	programs := map[string]unit.Program{
+		"haproxy": haproxy.NewProgram(router),
+		"patroni": hostpatroni.NewProgram(hostpatroni.Options{Hup: sd.ReloadUnit, Journal: sd.Journal, Log: log}),
+	}
+	drivers := func(cluster string, secret func(string) ([]byte, bool)) agent.Drivers {
+		return agent.Drivers{
+			Unit: unit.New(unit.Options{
+				StateDir: cfg.StateDir, Systemd: sd, Programs: programs, Secret: secret, Templates: templates,
+				AllowPaths: []string{"/etc/patroni", "/etc/haproxy"},
+				AllowUnits: []string{"patroni@" + cluster + ".service", "haproxy@" + cluster + ".service"},
+				Version:    func(name string) string { return inv.Version(context.Background(), name) },
+				Log:        log,
+			}),
+			Patroni: hostpatroni.NewDriver(hostpatroni.DriverOptions{ConfigPath: "/etc/patroni/" + cluster + ".yml"}),
+		}
+	}
+	return wired{
+		Host: agent.Host{
+			Drivers: drivers, Router: routes{router, haproxy.NewProgram(router)},
+			Postgres: func(cluster string, own plan.Member) agent.PostgresWatcher {
+				return newLocalPostgres(own.Port, log.With(zap.String("cluster", cluster)))
+			},
+			Peers: peers{}, Inventory: inv, Takeover: takeover{inv},
+		},
+		inventory: inv,
+		close:     func() { router.Close(); sd.Close() },
+	}, nil
+}
+
+func newRouter(cfg config.Config, sd *systemd.Manager, log *zap.Logger) *haproxy.Router {
+	return haproxy.NewRouter(haproxy.Options{StateDir: cfg.StateDir + "/haproxy", Journal: sd.Journal, Log: log})
+}
+
+// routes is a haproxy.Router that also composes state files by itself.
+type routes struct {
+	*haproxy.Router
+	program *haproxy.Program
+}
+
+// ComposeState implements agent.Router: it is what a start is prepared with.
+func (r routes) ComposeState(ctx context.Context, u plan.Unit) error {
+	return r.program.BeforeStart(ctx, u)
+}
+
+// localPostgres fits postgres.Watcher to the agent.
+type localPostgres struct {
+	w       *postgres.Watcher
+	changed func()
+}
+
+func newLocalPostgres(port int, log *zap.Logger) *localPostgres {
+	l := &localPostgres{changed: func() {}}
+	l.w = postgres.NewWatcher(postgres.Config{Port: port}, func(postgres.State) { l.changed() }, log)
+	return l
+}
+
+// Run implements agent.PostgresWatcher.
+func (l *localPostgres) Run(ctx context.Context, changed func()) {
+	l.changed = changed
+	_ = l.w.Run(ctx) // it ends with ctx and in no other way
+}
+
+// Last implements agent.PostgresWatcher.
+func (l *localPostgres) Last() agent.PostgresState {
+	s := l.w.Last()
+	return agent.PostgresState{Reachable: s.Reachable, InRecovery: s.InRecovery, System: s.System, Timeline: s.Timeline, At: s.At}
+}
+
+// Fast implements agent.PostgresWatcher.
+func (l *localPostgres) Fast(on bool) { l.w.Poll(on) }
+
+type peers struct{}
+
+// Status implements agent.Peers.
+func (peers) Status(ctx context.Context, m plan.Member) (patroni.Status, error) {
+	c := hostpatroni.Client{URL: "http://" + net.JoinHostPort(m.Address, strconv.Itoa(m.RESTPort)), Timeout: agent.ProbeTimeout}
+	a, err := c.Status(ctx)
+	return a.Status, err
+}
+
+type takeover struct{ inventory *inventory.Host }
+
+// Prepare implements agent.Takeover.
+func (t takeover) Prepare(ctx context.Context, _ string, own plan.Member, u plan.Unit) ([]string, error) {
+	if err := t.inventory.Require(u.Program); err != nil {
+		return nil, err
+	}
+	var w inventory.Wants
+	switch u.Program {
+	case "patroni":
+		w.PostgresPorts, w.Ports = []int{own.Port}, []int{own.RESTPort}
+	case "haproxy":
+		w.HAProxy = true // its binds are checked one by one when its file is validated
+	}
+	return t.inventory.Takeover(ctx, w)
+}

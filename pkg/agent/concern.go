@@ -1,0 +1,221 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"go.uber.org/zap"
+
+	"github.com/pgctrl/pgctrl/pkg/kv"
+	"github.com/pgctrl/pgctrl/pkg/observed"
+	"github.com/pgctrl/pgctrl/pkg/plan"
+	"github.com/pgctrl/pgctrl/pkg/store"
+)
+
+// order is in which concerns are applied (DESIGN section 5); unknown ones come last.
+var order = []string{"postgres", "pgbouncer", "haproxy", "vip", "databases", "dns", "backup", "log", "monitor"}
+
+func byOrder(a, b string) int {
+	place := func(s string) int {
+		if i := slices.Index(order, s); i >= 0 {
+			return i
+		}
+		return len(order)
+	}
+	if d := place(a) - place(b); d != 0 {
+		return d
+	}
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}
+
+// concern is one plan: the last good one, and how far the host is with it. The
+// cluster's mu guards what other goroutines read; only the worker writes.
+type concern struct {
+	name string
+	// plan is the last good plan and rev its mod revision; newest is the revision of
+	// the newest plan seen, which refusal says is unusable when it is not plan.
+	plan    plan.Plan
+	rev     int64
+	newest  int64
+	inputs  int64
+	refusal *observed.Condition
+	kept    bool // from disk, not seen in etcd yet
+	// restored: an earlier run had a plan for this, so its programs may be running.
+	restored bool
+	// loaded is the plan that was last applied as a whole; routes follow it, because
+	// the running HAProxy has its servers.
+	loaded *plan.Plan
+	// applied holds the hash of each resource as last applied by this process.
+	applied map[string]string
+	// prepared are the units that room was made for.
+	prepared map[string]bool
+	took     []string
+	drifted  map[string]string // resource -> what differed, until repaired
+	repairs  int
+	repaired string
+	reset    bool // HAProxy was reloaded: routes assert everything again
+	report   observed.Report
+
+	waiting  bool      // for a secret; the worker's own
+	received time.Time // when plan arrived; zero once it converged
+	failing  map[string]*failure
+}
+
+// failure is a resource that the host refused, and when to try again.
+type failure struct {
+	cond    observed.Condition
+	hash    string
+	wait    *backoff.ExponentialBackOff
+	retryAt time.Time
+}
+
+func newConcern(name string) *concern {
+	return &concern{
+		name: name, applied: map[string]string{}, prepared: map[string]bool{},
+		drifted: map[string]string{}, failing: map[string]*failure{},
+	}
+}
+
+// inForce is the plan that the running programs have, as far as is known.
+func (con *concern) inForce() plan.Plan {
+	if con.loaded != nil {
+		return *con.loaded
+	}
+	return con.plan
+}
+
+// restore takes the plans that an earlier run kept.
+func (c *cluster) restore(all map[string]kept) {
+	for name, k := range all {
+		con := newConcern(name)
+		con.plan, con.rev, con.newest, con.inputs, con.kept = k.Plan, k.Revision, k.Revision, k.Plan.Inputs.Revision, true
+		con.restored = true
+		c.concerns[name] = con
+		c.accept(k.Plan, k.Revision)
+	}
+}
+
+// accept takes from a plan what all concerns share. The caller holds mu, or is
+// alone with the cluster.
+func (c *cluster) accept(p plan.Plan, rev int64) {
+	if rev >= c.infoRev {
+		c.info, c.infoRev, c.uid, c.store = p.Cluster, rev, p.UID, p.Store
+	}
+}
+
+// received notes a plan event; the worker looks at it.
+func (c *cluster) received(concern string, ch store.Change) {
+	c.mu.Lock()
+	if ch.New != nil {
+		c.arrived[concern] = *ch.New
+		delete(c.gone, concern)
+	} else {
+		c.gone[concern] = true // R6: means keep
+		delete(c.arrived, concern)
+	}
+	c.mu.Unlock()
+	poke(c.wakeWork)
+	if ch.New == nil {
+		c.log.Warn("plan key is gone; the last plan is kept", zap.String("concern", concern), zap.String("key", ch.Key))
+	}
+}
+
+// take looks at the plans that arrived since the last call, the newest first, so
+// that with nothing kept the newest one says which cluster this is.
+func (c *cluster) take() {
+	c.mu.Lock()
+	var es []kv.KV
+	byKey := map[string]string{}
+	for name, e := range c.arrived {
+		byKey[e.Key] = name
+		es = append(es, e)
+	}
+	clear(c.arrived)
+	c.mu.Unlock()
+	slices.SortFunc(es, func(a, b kv.KV) int { return int(b.ModRevision - a.ModRevision) })
+	for _, e := range es {
+		c.takeOne(byKey[e.Key], e)
+	}
+	if len(es) > 0 {
+		poke(c.wakeRoutes)
+		poke(c.wakeConfirm)
+		poke(c.wakeLocal)
+	}
+}
+
+func (c *cluster) takeOne(name string, e kv.KV) {
+	c.mu.Lock()
+	con := c.concerns[name]
+	if con == nil {
+		con = newConcern(name)
+	}
+	uid, incarnation := c.uid, c.store
+	c.mu.Unlock()
+	log := c.log.With(zap.String("concern", name), zap.String("key", e.Key), zap.Int64("revision", e.ModRevision))
+	p, refusal := judge(e, c.name, con, uid, incarnation, c.a.incarnation())
+	if refusal == nil && (con.kept || e.ModRevision != con.rev) {
+		if err := c.a.keeper.save(c.name, name, kept{Revision: e.ModRevision, Plan: p}); err != nil {
+			log.Error("plan not kept on disk; a start without etcd would use an older one", zap.Error(err))
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.concerns[name] = con
+	con.newest, con.refusal = e.ModRevision, refusal
+	if refusal != nil {
+		log.Warn("plan refused; the last good one stays", zap.String("reason", string(refusal.Reason)), zap.String("message", refusal.Message))
+		return
+	}
+	if con.kept && e.ModRevision == con.rev {
+		con.kept = false
+		return // what disk said
+	}
+	same := plan.Hash(p.Resources, p.Secrets) == plan.Hash(con.plan.Resources, con.plan.Secrets)
+	con.plan, con.rev, con.inputs, con.kept = p, e.ModRevision, p.Inputs.Revision, false
+	con.received = time.Now()
+	if same && con.loaded != nil {
+		con.loaded = &p // the host has it already; only what surrounds it changed
+	}
+	clear(con.failing) // a newer plan is tried at once
+	c.accept(p, e.ModRevision)
+	log.Info("plan received", zap.Int64("inputs", p.Inputs.Revision), zap.Int("resources", len(p.Resources)))
+}
+
+// judge reads a plan and says why it can't be used. What is in force stays then
+// (R4), and the report answers the new revision with the reason.
+func judge(e kv.KV, cluster string, con *concern, uid, keptIn, now string) (plan.Plan, *observed.Condition) {
+	no := func(r observed.Reason, msg, next string) (plan.Plan, *observed.Condition) {
+		return plan.Plan{}, &observed.Condition{Type: observed.Applied, Status: observed.False, Reason: r, Message: msg, Next: next, Key: e.Key}
+	}
+	if len(e.Value) > plan.MaxSize {
+		return no(observed.PlanTooLarge, fmt.Sprintf("the plan has %d bytes, at most %d are taken", len(e.Value), plan.MaxSize), "")
+	}
+	p, err := plan.Decode(e.Value)
+	forget := fmt.Sprintf("systemctl stop pgagent && rm -r /var/lib/pgagent/plans/%s && systemctl start pgagent   # if this etcd is meant", cluster)
+	switch {
+	case errors.Is(err, plan.ErrSchema):
+		return no(observed.UnsupportedSchema, err.Error(), "upgrade pgagent on this node")
+	case err != nil:
+		return no(observed.UnsupportedSchema, "the plan can't be read: "+err.Error(), "")
+	case p.Cluster.Name != cluster:
+		return no(observed.UnsupportedSchema, fmt.Sprintf("the plan is for cluster %q", p.Cluster.Name), "")
+	case keptIn != "" && p.Store != keptIn:
+		return no(observed.StoreChanged, fmt.Sprintf("the plan belongs to etcd incarnation %s, this host to %s", p.Store, keptIn), forget)
+	case now != "" && p.Store != now:
+		return no(observed.StoreChanged, fmt.Sprintf("the plan belongs to etcd incarnation %s, etcd is %s", p.Store, now), "")
+	case uid != "" && p.UID != uid:
+		return no(observed.StoreChanged, fmt.Sprintf("the plan belongs to cluster uid %s, this host to %s", p.UID, uid), forget)
+	case e.ModRevision < con.rev:
+		return no(observed.StoreChanged, fmt.Sprintf("the plan has revision %d, one of revision %d was acted on", e.ModRevision, con.rev), forget)
+	}
+	return p, nil
+}

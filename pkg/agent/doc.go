@@ -1,0 +1,77 @@
+// Package agent is what runs on every node: it makes the host what the node's
+// plans say and follows the leader of each of its clusters by itself, with or
+// without controllers (R1).
+//
+// The decisions are pure and elsewhere or in files of their own: plan.Resolve
+// (what applies now), decideConfirm (who is confirmed), state.fold (what an event
+// means). The goroutines here only bring inputs to them and carry out answers. The
+// host is reached through the small interfaces of host.go; package command wires
+// the real ones.
+//
+// # Goroutines
+//
+// The agent has one mirror of its own plans and of the store's identity ("bulk"
+// stream), one goroutine that keeps the presence key, one that writes reports.
+// Each cluster has:
+//
+//	follow       a mirror of Patroni's scope, the primary key and the ready keys,
+//	             on the "fast" stream that all clusters share and no bulk enters
+//	routeLoop    the only one that tells this cluster's HAProxy where clients go
+//	confirmLoop  the only one that writes this cluster's primary key
+//	watchPostgres  the standing connection to this node's own PostgreSQL
+//	workLoop     plans: compare, apply, report; one concern after another
+//
+// # Ordering
+//
+// A mirror's callback folds its batch into the cluster's state under the cluster's
+// lock and fills the one-slot wake channels; it does nothing else. Whoever wakes
+// copies the newest state. So events are never queued: the latest view wins, a view
+// that came and went while HAProxy was being told is skipped, and no consumer sees
+// views out of order. Within a key events are ordered by mod revision (R7); between
+// keys etcd promises nothing here, so a confirmation that arrives before its leader
+// event waits for it in the state. Between "PostgreSQL takes writes" and the write
+// to etcd there is one channel slot.
+//
+// The agent's own confirmation is folded in when etcd has accepted it, before its
+// echo, so its own routes move first.
+//
+// # Who may block
+//
+// The mirrors' callbacks: never. routeLoop: for one Assert, at most AssertTimeout.
+// confirmLoop: for one transaction, nothing else; the question to another member's
+// Patroni is a goroutine of its own. workLoop: for a driver, at most ApplyTimeout;
+// nothing that is urgent waits for it. The reporter: for etcd. A slow reader of the
+// control socket holds up nobody: it reads a copy.
+//
+// # When things fail
+//
+//	what fails                         what the agent does
+//	etcd, or the way to it             keeps everything; after 3 s stops asserting, so HAProxy's checks
+//	                                   decide; plans in force are still compared with the host
+//	etcd, already at boot              applies the files of kept plans; no routes, no Patroni
+//	                                   configuration; a stopped Patroni stays stopped
+//	this agent, killed or hung         "health down" lapses and HAProxy's checks decide; others go on; 1 s
+//	                                   after the next leader change another agent confirms in its place
+//	the leader's agent, after it       the record stays withdrawn and routes stay down until that agent
+//	withdrew                           is back: nobody else is better informed about that PostgreSQL
+//	own PostgreSQL does not answer     withdraws nothing: silence is no statement, and HAProxy holds new
+//	                                   connections while it restarts
+//	own PostgreSQL is in recovery      withdraws at once
+//	another PostgreSQL on the port     never confirms it: WrongSystem
+//	a second Patroni under our name    never confirms it: DuplicateMember
+//	HAProxy does not answer            asserts again every 500 ms, as an edge; the report says NotAnswering
+//	a driver refuses                   the last good state stays; tried again after 0.5 s to 30 s, at once
+//	                                   when a newer plan comes; the report has the program's words
+//	a plan is unreadable or newer      the last good one stays, on disk and in force (R4)
+//	a plan's key vanishes              the same: absence is not deletion (R6); the report says Unmanaged
+//	another etcd, or one gone back     keeps everything, acquires nothing: StoreChanged
+//	another machine has our node name  at the start: waits and says so; later: stands still until it is free
+//	a secret is absent                 WaitingForSecret; looked for every second; what is loaded is kept so
+//
+// # Stopping
+//
+// SIGTERM keeps everything on the host. The presence key is left to its lease (10
+// s) instead of being removed: a restart takes less, and a key that came and went
+// would be NodeAbsent at every upgrade. An agent that stays away is absent after
+// those 10 s, as it would be had it crashed.
+package agent

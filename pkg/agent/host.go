@@ -1,0 +1,100 @@
+package agent
+
+import (
+	"context"
+	"time"
+
+	"github.com/pgctrl/pgctrl/pkg/observed"
+	"github.com/pgctrl/pgctrl/pkg/patroni"
+	"github.com/pgctrl/pgctrl/pkg/plan"
+)
+
+// Host is everything the agent asks of the machine it runs on. The agent decides;
+// these act. Package command wires the real ones, package agenttest the fakes.
+type Host struct {
+	// Drivers returns the drivers for one cluster; secret looks up that cluster's
+	// secrets and answers from memory.
+	Drivers func(cluster string, secret func(name string) ([]byte, bool)) Drivers
+	// Router carries targets to the running HAProxy.
+	Router Router
+	// Postgres returns a watcher of this node's own member. It is called again,
+	// and the old watcher ended, when the plan moves the member to another port.
+	Postgres func(cluster string, own plan.Member) PostgresWatcher
+	// Peers asks a member's Patroni what its PostgreSQL does.
+	Peers Peers
+	// Inventory says what is installed.
+	Inventory Inventory
+	// Takeover makes room for a unit before it is applied for the first time.
+	Takeover Takeover
+}
+
+// Drivers make one cluster's resources so.
+type Drivers struct {
+	Unit    plan.Driver[plan.Unit]
+	Patroni plan.Driver[plan.Patroni]
+}
+
+// Router carries a HAProxy unit's targets to the running process and to the file
+// from which the next one starts.
+type Router interface {
+	// Assert makes the running HAProxy hold u.Targets: what is Down is said again on
+	// every call, what is Up, and the cutting of stale workers' sessions, only on an
+	// edge. moves counts the servers whose state this call changed.
+	Assert(ctx context.Context, u plan.Unit, edge bool) (moves int, err error)
+	// ComposeState writes the server-state file that u's next start or reload begins
+	// with, from u.Targets. Without any it is the conservative file: what runs is kept,
+	// and where nothing runs read-write servers begin down.
+	ComposeState(ctx context.Context, u plan.Unit) error
+}
+
+// PostgresState is what one question to the local PostgreSQL showed.
+type PostgresState struct {
+	Reachable  bool
+	InRecovery bool
+	// System is the system identifier of the cluster that answered.
+	System   string
+	Timeline int64
+	// At is when the question was *asked*. Monotonic. An answer proves nothing about
+	// a leadership that began after it.
+	At time.Time
+}
+
+// PostgresWatcher asks one PostgreSQL over a standing connection, again and again.
+type PostgresWatcher interface {
+	// Run calls changed when an answer differs from the one before, until ctx ends.
+	// changed does not block.
+	Run(ctx context.Context, changed func())
+	// Last is the newest answer, changed or not.
+	Last() PostgresState
+	// Fast asks every 2 ms instead of every 250 ms, and takes effect at once.
+	Fast(on bool)
+}
+
+// Peers asks Patroni on any member of the cluster; GET /patroni needs no password.
+type Peers interface {
+	Status(ctx context.Context, m plan.Member) (patroni.Status, error)
+}
+
+// Inventory says what the machine is and has.
+type Inventory interface {
+	// MachineID tells this machine from another one with the same node name.
+	MachineID() (string, error)
+	// Programs returns versions by program name, and PostgreSQL's major versions,
+	// ascending.
+	Programs(ctx context.Context) (programs map[string]string, postgresql []int, err error)
+}
+
+// Takeover stops what the distribution started by itself and what would stand in
+// a unit's way. What holds somebody's data is refused with a *plan.Refusal.
+type Takeover interface {
+	// Prepare returns one sentence for each thing it did; doing nothing is normal.
+	Prepare(ctx context.Context, cluster string, own plan.Member, u plan.Unit) ([]string, error)
+}
+
+// alive is the presence record that inventory and settings make.
+func alive(node, address, machine, version string, programs map[string]string, postgresql []int) observed.Alive {
+	return observed.Alive{
+		Schema: observed.Schema, Node: node, Address: address, MachineID: machine,
+		Version: version, Programs: programs, PostgreSQL: postgresql,
+	}
+}

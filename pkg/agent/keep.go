@@ -1,0 +1,101 @@
+package agent
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/google/renameio/v2"
+
+	"github.com/pgctrl/pgctrl/pkg/plan"
+)
+
+// kept is a plan as it waits on disk for a start without etcd. Epochs are never
+// kept: who leads is only ever learnt from etcd (ROLES section 7).
+type kept struct {
+	Revision int64     `json:"revision"`
+	Plan     plan.Plan `json:"plan"`
+}
+
+// keeper stores the last good plan of every cluster and concern.
+type keeper struct{ dir string }
+
+func (k keeper) path(cluster, concern string) string {
+	return filepath.Join(k.dir, "plans", cluster, concern+".json")
+}
+
+// save replaces a kept plan atomically. Mode 0600: plans hold no secret, and
+// nobody else has business reading them either.
+func (k keeper) save(cluster, concern string, p kept) error {
+	path := k.path(cluster, concern)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return fmt.Errorf("keep plan %s/%s: %w", cluster, concern, err)
+	}
+	b, err := json.Marshal(p)
+	if err != nil {
+		return fmt.Errorf("keep plan %s/%s: %w", cluster, concern, err)
+	}
+	if err := renameio.WriteFile(path, b, 0o600); err != nil {
+		return fmt.Errorf("keep plan %s/%s: %w", cluster, concern, err)
+	}
+	return nil
+}
+
+// load reads one kept plan.
+func (k keeper) load(cluster, concern string) (kept, error) {
+	var out kept
+	b, err := os.ReadFile(k.path(cluster, concern))
+	if err != nil {
+		return out, fmt.Errorf("read kept plan %s/%s: %w", cluster, concern, err)
+	}
+	var raw struct {
+		Revision int64           `json:"revision"`
+		Plan     json.RawMessage `json:"plan"`
+	}
+	if err := json.Unmarshal(b, &raw); err != nil {
+		return out, fmt.Errorf("read kept plan %s/%s: %w", cluster, concern, err)
+	}
+	if out.Plan, err = plan.Decode(raw.Plan); err != nil {
+		return out, fmt.Errorf("read kept plan %s/%s: %w", cluster, concern, err)
+	}
+	out.Revision = raw.Revision
+	return out, nil
+}
+
+// all reads every kept plan, by cluster and concern. One that can't be read is
+// reported and left out; it hinders no other.
+func (k keeper) all() (map[string]map[string]kept, error) {
+	out := map[string]map[string]kept{}
+	files, err := filepath.Glob(filepath.Join(k.dir, "plans", "*", "*.json"))
+	if err != nil {
+		return out, fmt.Errorf("list kept plans: %w", err)
+	}
+	var errs []error
+	for _, f := range files {
+		cluster, concern := filepath.Base(filepath.Dir(f)), filepath.Base(f)
+		concern = concern[:len(concern)-len(".json")]
+		p, err := k.load(cluster, concern)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if out[cluster] == nil {
+			out[cluster] = map[string]kept{}
+		}
+		out[cluster][concern] = p
+	}
+	return out, errors.Join(errs...)
+}
+
+// LoadKept reads one plan that an agent with this state directory kept; false
+// when there is none. For commands that must work while the agent does not.
+func LoadKept(stateDir, cluster, concern string) (plan.Plan, bool, error) {
+	p, err := keeper{stateDir}.load(cluster, concern)
+	if errors.Is(err, fs.ErrNotExist) {
+		return plan.Plan{}, false, nil
+	}
+	return p.Plan, err == nil, err
+}

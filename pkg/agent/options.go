@@ -1,0 +1,92 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"github.com/pgctrl/pgctrl/pkg/keys"
+	"github.com/pgctrl/pgctrl/pkg/store"
+)
+
+// The agent's clockwork. Numbers that the protocol gives are in package plan.
+const (
+	// PresenceTTL is how long a silent agent counts as present. A restart takes less,
+	// so the presence key is left to run out instead of being deleted at SIGTERM.
+	PresenceTTL = 10 * time.Second
+	// AssertEvery is how often routes are re-issued (ROLES section 3): HAProxy's
+	// checks need 3 s to undo a "health down", so six chances to say it again.
+	AssertEvery = 500 * time.Millisecond
+	// DriftEvery is how often every resource is compared with the host (R9).
+	DriftEvery = 5 * time.Second
+	// RetryCap is the longest pause between two attempts to apply a plan.
+	RetryCap = 30 * time.Second
+	// ReportEvery is the shortest time between two writes of one report: 5 a second.
+	ReportEvery = 200 * time.Millisecond
+	// NameRetry is how often an agent whose name another machine holds tries again.
+	NameRetry = 10 * time.Second
+	// FastFor bounds the 2 ms polling of a leader that does not get writable: a
+	// promotion that lasts a minute can wait another quarter of a second.
+	FastFor = time.Minute
+	// ProofFor is how long one answer of PostgreSQL or Patroni is believed.
+	ProofFor = time.Second
+	// ApplyTimeout bounds one Diff or Apply of a driver: HAProxy's reload is proven
+	// within seconds, a first `initdb` by Patroni is not waited for.
+	ApplyTimeout = 60 * time.Second
+	// AssertTimeout bounds one Assert, so that a HAProxy that hangs can't hold up
+	// the next leader event for longer than the checks would take anyway.
+	AssertTimeout = 2 * time.Second
+	// ProbeTimeout bounds GET /patroni of another member.
+	ProbeTimeout = 500 * time.Millisecond
+)
+
+// Options is all an agent is given.
+type Options struct {
+	Node string
+	// Address finds where other nodes reach this one; empty while that is unknown.
+	Address func() string
+	Version string
+	Layout  keys.Layout
+	// StateDir holds the plans kept for the time without etcd.
+	StateDir string
+	Host     Host
+	// Connect reaches etcd; it is called again, with pauses, until it succeeds. The
+	// agent works from disk meanwhile.
+	Connect func(ctx context.Context) (*store.Client, error)
+	// Endpoints are shown by status, nothing else.
+	Endpoints []string
+	Log       *zap.Logger
+	Registry  *prometheus.Registry
+}
+
+func (o *Options) check() error {
+	switch {
+	case o.Connect == nil:
+		return errors.New("start agent: no way to connect to etcd was given")
+	case o.StateDir == "":
+		return errors.New("start agent: no state directory was given")
+	case o.Host.Drivers == nil || o.Host.Router == nil || o.Host.Postgres == nil ||
+		o.Host.Peers == nil || o.Host.Inventory == nil || o.Host.Takeover == nil:
+		return errors.New("start agent: a part of the host was not wired")
+	}
+	if err := keys.CheckNode(o.Node); err != nil {
+		return fmt.Errorf("start agent: %w", err)
+	}
+	if o.Log == nil {
+		o.Log = zap.NewNop()
+	}
+	if o.Address == nil {
+		o.Address = func() string { return "" }
+	}
+	if o.Registry == nil {
+		o.Registry = prometheus.NewRegistry()
+	}
+	if o.Layout == (keys.Layout{}) {
+		o.Layout = keys.Default
+	}
+	return nil
+}

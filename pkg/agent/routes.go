@@ -1,0 +1,187 @@
+package agent
+
+import (
+	"context"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/pgctrl/pgctrl/pkg/observed"
+	"github.com/pgctrl/pgctrl/pkg/plan"
+)
+
+// assertion is what a unit's routes were last held at.
+type assertion struct {
+	targets plan.Targets
+	epoch   plan.Epoch
+	at      time.Time
+	err     error
+	why     []observed.Condition
+}
+
+// routeLoop is the only goroutine that talks to this cluster's HAProxy about
+// routes. It wakes on every leader or primary event and every AssertEvery, reads
+// the newest view and asserts it: a view that came and went while HAProxy was
+// being told is skipped, the latest wins.
+func (c *cluster) routeLoop(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return // SIGTERM keeps everything: what was asserted stays, checks go on
+		case <-c.wakeRoutes:
+		case <-timer.C:
+		}
+		c.a.beat(c.name)
+		timer.Reset(c.assertRoutes(ctx))
+	}
+}
+
+// routed is one unit with routes, and the plan it is part of.
+type routed struct {
+	concern string
+	plan    plan.Plan
+	reset   bool // HAProxy was started or reloaded since: everything is an edge
+}
+
+// assertRoutes asserts every route of the cluster once and says when to do it again.
+func (c *cluster) assertRoutes(ctx context.Context) time.Duration {
+	c.mu.Lock()
+	s, eventAt, work := c.lookLocked(), c.eventAt, c.routedLocked()
+	c.eventAt = time.Time{}
+	c.mu.Unlock()
+	now := time.Now()
+	c.observeView(s.view, now)
+	if !fresh(s.view, now) || c.a.usurped.Load() {
+		c.lapse()
+		return AssertEvery
+	}
+	for _, w := range work {
+		apply, _, why := plan.Resolve(w.plan, s.view, now)
+		for _, r := range apply {
+			if u, ok := r.(plan.Unit); ok && len(u.Routes) > 0 {
+				c.assertUnit(ctx, u, w.reset, s.view, why, eventAt)
+			}
+		}
+	}
+	return nextAssert(s.view, now)
+}
+
+// lapse stops asserting: "health down" is a lease, and not re-issued it ends. What
+// HAProxy's checks make of it meanwhile is unknown, so the next assertion is an edge.
+func (c *cluster) lapse() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for unit, last := range c.asserted {
+		last.targets = nil
+		c.asserted[unit] = last
+	}
+}
+
+// nextAssert is AssertEvery, or earlier when a leader named and not confirmed is
+// about to have been so for UnconfirmedFor.
+func nextAssert(v plan.View, now time.Time) time.Duration {
+	if v.Leader.Member == "" || v.Confirmed() {
+		return AssertEvery
+	}
+	if left := v.Leader.Since.Add(plan.UnconfirmedFor).Sub(now); left > 0 && left < AssertEvery {
+		return left
+	}
+	return AssertEvery
+}
+
+func (c *cluster) routedLocked() []routed {
+	var out []routed
+	for _, name := range slices.Sorted(maps.Keys(c.concerns)) {
+		con := c.concerns[name]
+		if con.loaded == nil && !con.restored {
+			continue // its HAProxy was never started
+		}
+		for _, r := range con.inForce().Resources {
+			if u, ok := r.(plan.Unit); ok && len(u.Routes) > 0 {
+				out = append(out, routed{concern: name, plan: con.inForce(), reset: con.reset})
+				con.reset = false
+				break
+			}
+		}
+	}
+	return out
+}
+
+// assertUnit tells one HAProxy. An edge is anything that the last successful
+// assertion did not say.
+func (c *cluster) assertUnit(ctx context.Context, u plan.Unit, reset bool, v plan.View, why []observed.Condition, eventAt time.Time) {
+	c.mu.Lock()
+	last := c.asserted[u.Unit]
+	c.mu.Unlock()
+	edge := reset || last.err != nil || !reflect.DeepEqual(last.targets, u.Targets)
+	bounded, cancel := context.WithTimeout(ctx, AssertTimeout)
+	defer cancel()
+	moves, err := c.a.o.Host.Router.Assert(bounded, u, edge)
+	now := time.Now()
+	m := c.a.metrics
+	result := "ok"
+	if err != nil {
+		result = "error"
+	}
+	m.asserts.WithLabelValues(c.name, result).Inc()
+	m.moves.WithLabelValues(c.name).Add(float64(moves))
+	if err == nil && edge && !eventAt.IsZero() {
+		m.moveSeconds.WithLabelValues(c.name).Observe(now.Sub(eventAt).Seconds())
+	}
+	log := c.log.With(zap.String("unit", u.Unit), zap.Int64("epoch", int64(v.Leader.Epoch)))
+	switch {
+	case err != nil && last.err == nil && ctx.Err() == nil:
+		log.Warn("routes not asserted; HAProxy's checks decide", zap.Error(err))
+	case err == nil && edge:
+		log.Info("routes asserted", zap.Int("moves", moves), zap.String("leader", v.Leader.Member), zap.Bool("confirmed", v.Confirmed()))
+	}
+	c.mu.Lock()
+	c.asserted[u.Unit] = assertion{targets: u.Targets, epoch: v.Leader.Epoch, at: now, err: err, why: why}
+	moved := err == nil && updateFacts(c.facts, u)
+	c.mu.Unlock()
+	if moved || (err != nil) != (last.err != nil) {
+		poke(c.wakeWork) // the report says where clients go
+	}
+}
+
+func (c *cluster) observeView(v plan.View, now time.Time) {
+	confirmed := 0.0
+	if fresh(v, now) && v.Confirmed() {
+		confirmed = 1
+	}
+	c.a.metrics.confirmed.WithLabelValues(c.name).Set(confirmed)
+	if !v.FreshAt.IsZero() {
+		c.a.metrics.viewAge.WithLabelValues(c.name).Set(now.Sub(v.FreshAt).Seconds())
+	}
+}
+
+// updateFacts records which servers each backend sends clients to, and reports
+// whether that changed. Servers left as they are keep what was said of them, so
+// the facts change on real moves only.
+func updateFacts(facts map[string]string, u plan.Unit) bool {
+	changed := false
+	for backend, servers := range u.Targets {
+		key := "route." + backend
+		before := strings.Split(facts[key], ",")
+		var up []string
+		for _, name := range slices.Sorted(maps.Keys(servers)) {
+			t := servers[name]
+			kept := t.Held == plan.Leave && t.Start == plan.Leave && slices.Contains(before, name)
+			if t.Held == plan.Up || t.Held == plan.Leave && t.Start == plan.Up || kept {
+				up = append(up, name)
+			}
+		}
+		now := strings.Join(up, ",")
+		if old, ok := facts[key]; !ok || old != now {
+			facts[key] = now
+			changed = true
+		}
+	}
+	return changed
+}

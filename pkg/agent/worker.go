@@ -1,0 +1,271 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/pgctrl/pgctrl/pkg/observed"
+	"github.com/pgctrl/pgctrl/pkg/plan"
+)
+
+// secretRetry is how soon a secret that was absent is looked for again: the server
+// mints it in the same second in which it writes the first plan.
+const secretRetry = time.Second
+
+// workLoop applies the cluster's plans, one concern after another. It wakes on a
+// new plan, on news about the leader (some resources wait for it), when a retry
+// is due, and every DriftEvery to compare the host with what was applied.
+func (c *cluster) workLoop(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.wakeWork:
+		case <-timer.C:
+		}
+		timer.Reset(c.pass(ctx))
+	}
+}
+
+// pass brings every concern as far as it goes now and says when to come again.
+func (c *cluster) pass(ctx context.Context) time.Duration {
+	if c.a.usurped.Load() {
+		return DriftEvery
+	}
+	c.take()
+	c.mu.Lock()
+	names := slices.SortedFunc(maps.Keys(c.concerns), byOrder)
+	c.mu.Unlock()
+	next := DriftEvery
+	for _, name := range names {
+		if ctx.Err() != nil {
+			return next
+		}
+		next = min(next, c.converge(ctx, name))
+	}
+	return next
+}
+
+// converge resolves one concern's plan, applies what applies now, and reports.
+func (c *cluster) converge(ctx context.Context, name string) time.Duration {
+	c.mu.Lock()
+	con, s := c.concerns[name], c.lookLocked()
+	p, rev := con.plan, con.rev
+	c.mu.Unlock()
+	now := time.Now()
+	var conds []observed.Condition
+	ok := false
+	next := DriftEvery
+	if rev > 0 {
+		apply, drop, why := plan.Resolve(p, s.view, now)
+		conds, ok = append(conds, why...), !anyBad(why, observed.Applied)
+		// A missing secret does not stop here: what was loaded with it before can be
+		// kept so without it, and the driver knows.
+		if cond := c.secretsFor(ctx, con, p); cond != nil {
+			conds, ok, next = append(conds, *cond), false, secretRetry
+		}
+		for _, r := range drop {
+			if err := c.remove(ctx, r, s.view.Leader.Epoch); err != nil {
+				conds, ok = append(conds, plan.Condition(err)), false
+			}
+		}
+		for _, r := range apply {
+			cond, wait := c.applyOne(ctx, con, r, s.view.Leader.Epoch)
+			if cond.Bad() {
+				conds, ok, next = append(conds, cond), false, min(next, wait)
+				break // resources are ordered: what follows builds on this one
+			}
+		}
+	}
+	c.settle(con, p, rev, ok)
+	c.submit(con, conds, s, now)
+	return next
+}
+
+// secretsFor fetches what the plan's files need, and says what is missing.
+func (c *cluster) secretsFor(ctx context.Context, con *concern, p plan.Plan) *observed.Condition {
+	err := c.secrets.ensure(ctx, c.secretSource(), p.Secrets)
+	if err == nil {
+		if con.waiting {
+			c.mu.Lock()
+			con.waiting = false
+			clear(con.failing) // tried at once, not after the pause of an attempt without it
+			c.mu.Unlock()
+		}
+		return nil
+	}
+	cond := waiting(err)
+	if !con.waiting && ctx.Err() == nil {
+		c.log.Warn("secret not available", zap.String("concern", con.name), zap.Error(err))
+	}
+	con.waiting = true
+	return &cond
+}
+
+func (c *cluster) secretSource() getter {
+	if client := c.a.client.Load(); client != nil {
+		return client
+	}
+	return nil
+}
+
+func waiting(err error) observed.Condition {
+	cond := observed.Condition{Type: observed.Applied, Status: observed.False, Reason: observed.WaitingForSecret, Message: err.Error()}
+	if !errors.Is(err, errNoSecret) {
+		cond.Status = observed.Unknown // etcd could not be asked
+	}
+	return cond
+}
+
+func anyBad(cs []observed.Condition, t observed.Type) bool {
+	return slices.ContainsFunc(cs, func(c observed.Condition) bool { return c.Type == t && c.Bad() })
+}
+
+// settle records that the plan as a whole is in force.
+func (c *cluster) settle(con *concern, p plan.Plan, rev int64, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !ok || con.rev != rev {
+		return
+	}
+	con.loaded = &p
+	if !con.received.IsZero() {
+		took := time.Since(con.received)
+		con.received = time.Time{}
+		c.a.metrics.converge.WithLabelValues(con.name).Observe(took.Seconds())
+		c.log.Info("plan in force", zap.String("concern", con.name), zap.Int64("revision", rev), zap.Duration("took", took))
+	}
+}
+
+// applyOne makes one resource so. It returns what became of it, and when to try
+// again when that is bad.
+func (c *cluster) applyOne(ctx context.Context, con *concern, r plan.Resource, at plan.Epoch) (observed.Condition, time.Duration) {
+	hash := plan.Hash(plan.Resources{r}, con.plan.Secrets)
+	id := r.ID()
+	failed := con.failing[id]
+	if failed != nil && failed.hash == hash {
+		if wait := time.Until(failed.retryAt); wait > 0 {
+			return failed.cond, wait
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, ApplyTimeout)
+	defer cancel()
+	diff, err := c.diff(ctx, r)
+	if err == nil && !diff.Empty() {
+		c.noteDrift(con, id, hash, diff)
+		err = c.apply(ctx, con, r, at)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err == nil {
+		c.repaired(con, id)
+		con.applied[id] = hash
+		delete(con.failing, id)
+		return plan.Condition(nil), 0
+	}
+	if failed == nil || failed.hash != hash {
+		failed = &failure{hash: hash, wait: newBackoff(500*time.Millisecond, RetryCap)}
+		con.failing[id] = failed
+	}
+	cond := plan.Condition(err)
+	cond.Message = id + ": " + cond.Message
+	wait := failed.wait.NextBackOff()
+	if cond != failed.cond && !errors.Is(err, context.Canceled) {
+		c.log.Warn("resource not applied", zap.String("concern", con.name), zap.String("resource", id),
+			zap.Int64("revision", con.rev), zap.Int64("epoch", int64(at)), zap.Error(err))
+	}
+	failed.cond, failed.retryAt = cond, time.Now().Add(wait)
+	return cond, wait
+}
+
+// noteDrift counts a host that is no longer what this process made it.
+func (c *cluster) noteDrift(con *concern, id, hash string, diff plan.Diff) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if con.applied[id] != hash {
+		return // not applied yet: a change, no drift
+	}
+	con.drifted[id] = diff.String()
+	delete(con.applied, id)
+	c.a.metrics.drift.WithLabelValues(con.name, id).Inc()
+	c.log.Warn("host drifted; repairing", zap.String("concern", con.name), zap.String("resource", id), zap.Strings("diff", diff))
+}
+
+// repaired notes for the report that drift was undone (R9). The caller holds mu.
+func (c *cluster) repaired(con *concern, id string) {
+	what, ok := con.drifted[id]
+	if !ok {
+		return
+	}
+	delete(con.drifted, id)
+	con.repairs++
+	con.repaired = fmt.Sprintf("%d times; last %s: %s", con.repairs, id, what)
+}
+
+func (c *cluster) diff(ctx context.Context, r plan.Resource) (plan.Diff, error) {
+	switch r := r.(type) {
+	case plan.Unit:
+		return c.drivers.Unit.Diff(ctx, r)
+	case plan.Patroni:
+		return c.drivers.Patroni.Diff(ctx, r)
+	}
+	return nil, fmt.Errorf("compare %s: no driver for it", r.ID())
+}
+
+func (c *cluster) apply(ctx context.Context, con *concern, r plan.Resource, at plan.Epoch) error {
+	switch r := r.(type) {
+	case plan.Unit:
+		if err := c.prepare(ctx, con, r); err != nil {
+			return err
+		}
+		err := c.drivers.Unit.Apply(ctx, r, at)
+		c.mu.Lock()
+		con.reset = true // whatever came of it, HAProxy may be another process now
+		c.mu.Unlock()
+		poke(c.wakeRoutes)
+		return err
+	case plan.Patroni:
+		return c.drivers.Patroni.Apply(ctx, r, at)
+	}
+	return fmt.Errorf("apply %s: no driver for it", r.ID())
+}
+
+// prepare makes room for a unit once, before it is applied for the first time.
+func (c *cluster) prepare(ctx context.Context, con *concern, u plan.Unit) error {
+	if con.prepared[u.Unit] {
+		return nil
+	}
+	own, _ := c.own()
+	did, err := c.a.o.Host.Takeover.Prepare(ctx, c.name, own, u)
+	c.mu.Lock()
+	con.took = append(con.took, did...)
+	c.mu.Unlock()
+	for _, d := range did {
+		c.log.Info("took over from the distribution", zap.String("concern", con.name), zap.String("unit", u.Unit), zap.String("did", d))
+	}
+	if err != nil {
+		return err
+	}
+	con.prepared[u.Unit] = true
+	return nil
+}
+
+func (c *cluster) remove(ctx context.Context, r plan.Resource, at plan.Epoch) error {
+	ctx, cancel := context.WithTimeout(ctx, ApplyTimeout)
+	defer cancel()
+	switch r := r.(type) {
+	case plan.Unit:
+		return c.drivers.Unit.Remove(ctx, r, at)
+	case plan.Patroni:
+		return c.drivers.Patroni.Remove(ctx, r, at)
+	}
+	return fmt.Errorf("remove %s: no driver for it", r.ID())
+}

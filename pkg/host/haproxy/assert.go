@@ -1,0 +1,187 @@
+package haproxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"strings"
+
+	"github.com/pgctrl/pgctrl/pkg/plan"
+)
+
+// Assert makes the running worker hold the unit's targets and returns how many
+// servers went up or down by it.
+//
+// Every server held down is told so again each time: it is a lease, which a health
+// check would lift otherwise. A server held up is told on an edge (the targets
+// changed, or the caller says so), and when it is down although its check passes:
+// then somebody put it down by hand, or we did a moment ago. What was set to maint
+// or drain by hand is undone (R9).
+//
+// On an edge the state file is rewritten first, so that a reload at any later
+// instant starts from these targets, and sessions to read-write servers that are
+// held down are ended, in this worker and then, in the background, in old ones.
+func (r *Router) Assert(ctx context.Context, unit plan.Unit, edge bool) (moves int, err error) {
+	u := r.unit(unit.Unit)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	edge = edge || u.edge || !equal(u.targets, unit.Targets)
+	u.targets = unit.Targets
+
+	var fileErr error
+	if edge {
+		fileErr = r.composeState(ctx, u, unit)
+	}
+	before, after, err := r.command(ctx, unit, edge)
+	if err != nil {
+		u.edge = true
+		return 0, errors.Join(fmt.Errorf("assert routes of %s: %w", unit.Unit, err), fileErr)
+	}
+	moves = changed(before, after)
+	u.edge = fileErr != nil
+	if edge {
+		r.cutOldWorkers(u, unit)
+	}
+	return moves, fileErr
+}
+
+// composeState writes the state file, or removes one that is no longer true.
+func (r *Router) composeState(ctx context.Context, u *unitState, unit plan.Unit) error {
+	path := r.StateFile(unit.Unit)
+	running, err := r.States(ctx, unit)
+	if err != nil {
+		running = nil // nothing runs, so there is nothing to keep
+	}
+	content := Compose(unit.Routes, unit.Targets, running)
+	if err := writeState(path, content); err != nil {
+		u.written = ""
+		return errors.Join(err, removeState(path))
+	}
+	u.written = content
+	return nil
+}
+
+// command sends one batch: the states before, what to change, and the states after.
+// What the states before call for beyond that takes a second batch.
+func (r *Router) command(ctx context.Context, unit plan.Unit, edge bool) (before, after States, err error) {
+	cmds := commands(unit, edge)
+	before, after, err = r.run(ctx, unit, cmds)
+	if before == nil {
+		return nil, nil, err
+	}
+	if more := repairs(unit, after); len(more) > 0 {
+		var repaired States
+		var err2 error
+		if _, repaired, err2 = r.run(ctx, unit, more); repaired != nil {
+			after = repaired
+		}
+		err = errors.Join(err, err2)
+	}
+	return before, after, err
+}
+
+func (r *Router) run(ctx context.Context, unit plan.Unit, cmds []string) (before, after States, err error) {
+	const show = "show servers state"
+	all := append(append([]string{show}, cmds...), show)
+	answers, err := batch(ctx, r.admin(unit.Unit), all...)
+	if err != nil {
+		return nil, nil, err
+	}
+	if before, err = parseStates(answers[0]); err != nil {
+		return nil, nil, err
+	}
+	if after, err = parseStates(answers[len(answers)-1]); err != nil {
+		return nil, nil, err
+	}
+	for i, a := range answers[1 : len(answers)-1] {
+		if refused(cmds[i], a) {
+			err = errors.Join(err, fmt.Errorf("%w: %s: %s", ErrReply, cmds[i], a))
+		}
+	}
+	return before, after, err
+}
+
+// commands says what to send whatever the states are. Downs come first: between
+// two commands of a batch no connection may find two servers up.
+func commands(unit plan.Unit, edge bool) []string {
+	var downs, cuts, ups []string
+	each(unit, func(role plan.RouteRole, path string, _ plan.RouteServer, t plan.Target) {
+		switch {
+		case t.Held == plan.Down:
+			downs = append(downs, "set server "+path+" health down")
+			if edge && role == plan.RoutePrimary {
+				cuts = append(cuts, "shutdown sessions server "+path)
+			}
+		case t.Held == plan.Up && edge:
+			ups = append(ups, "set server "+path+" health up")
+		}
+	})
+	return append(append(downs, ups...), cuts...)
+}
+
+// repairs says what the states call for: things set by hand are undone, and a
+// server that is down although it is held up and its check passes is put up.
+func repairs(unit plan.Unit, now States) []string {
+	var out []string
+	each(unit, func(_ plan.RouteRole, path string, srv plan.RouteServer, t plan.Target) {
+		backend, server, _ := strings.Cut(path, "/")
+		st, ok := now.get(backend, server)
+		if !ok {
+			return
+		}
+		byHand := st.Maint || st.Drain
+		if byHand {
+			out = append(out, "set server "+path+" state ready")
+			if t.Held == plan.Down { // leaving maint means up until a check fails
+				out = append(out, "set server "+path+" health down")
+			}
+		}
+		if t.Held == plan.Up && !st.Up && (st.Checked || byHand) {
+			out = append(out, "set server "+path+" health up")
+		}
+		if srv.Weight > 0 && st.weight != srv.Weight {
+			out = append(out, fmt.Sprintf("set server %s weight %d", path, srv.Weight))
+		}
+		if net.ParseIP(srv.Address) != nil && (st.addr != srv.Address || st.port != srv.Port) {
+			out = append(out, fmt.Sprintf("set server %s addr %s port %d", path, srv.Address, srv.Port))
+		}
+	})
+	return out
+}
+
+// refused reports whether an answer is a no. Success is silent, but for a change of
+// address, which is confirmed in words.
+func refused(command, answer string) bool {
+	return answer != "" && !(strings.Contains(command, " addr ") && strings.Contains(answer, "changed from"))
+}
+
+// each visits the servers in a fixed order. Servers without a target are left out.
+func each(unit plan.Unit, visit func(role plan.RouteRole, path string, s plan.RouteServer, t plan.Target)) {
+	for _, backend := range backends(unit.Routes) {
+		route := unit.Routes[backend]
+		for _, s := range route.Servers {
+			if t, ok := unit.Targets[backend][s.Name]; ok {
+				visit(route.Role, backend+"/"+s.Name, s, t)
+			}
+		}
+	}
+}
+
+// changed counts servers that went up or down between two readings.
+func changed(before, after States) int {
+	n := 0
+	for backend, servers := range after {
+		for name, st := range servers {
+			if old, ok := before.get(backend, name); ok && old.Up != st.Up {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+func equal(a, b plan.Targets) bool {
+	return maps.EqualFunc(a, b, func(x, y map[string]plan.Target) bool { return maps.Equal(x, y) })
+}
