@@ -42,7 +42,9 @@ type cluster struct {
 	// eventAt is when the oldest event arrived that routes have not acted on.
 	eventAt time.Time
 
-	notBefore time.Time // confirmLoop's own: pause after a write that failed
+	// confirmLoop's own: the pause after a write that failed on this basis.
+	notBefore time.Time
+	failedOn  basis
 
 	wakeRoutes, wakeConfirm, wakeWork, wakeLocal chan struct{}
 }

@@ -102,6 +102,13 @@ func (c *cluster) confirmLoop(ctx context.Context) {
 	}
 }
 
+// basis is what a write is guarded by. One that failed is tried again at once when
+// the mirror brings another basis, and after a pause on the same one.
+type basis struct {
+	epoch   plan.Epoch
+	primary int64
+}
+
 // confirm decides and acts once. Only confirmLoop calls it.
 func (c *cluster) confirm(ctx context.Context) action {
 	c.mu.Lock()
@@ -122,12 +129,13 @@ func (c *cluster) confirm(ctx context.Context) action {
 	if act.Write == nil {
 		return act
 	}
-	if wait := c.notBefore.Sub(now); wait > 0 {
+	on := basis{act.Epoch, act.PrimaryRev}
+	if wait := c.notBefore.Sub(now); wait > 0 && on == c.failedOn {
 		act.After = wait
 		return act
 	}
 	if pause := c.writePrimary(ctx, act, p.Local.At); pause > 0 {
-		c.notBefore = time.Now().Add(pause)
+		c.notBefore, c.failedOn = time.Now().Add(pause), on
 		act.After = pause
 	}
 	return act

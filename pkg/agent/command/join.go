@@ -78,19 +78,19 @@ func done(changed bool) string {
 }
 
 // settingsFile keeps what the file said and adds what the flags say now. What the
-// environment says is not written: it would outlive the variable.
+// environment says is not written, it would outlive the variable; but for the
+// endpoints, without which the agent would look for etcd on its own host.
 func settingsFile(cfg config.Config) []byte {
 	var b bytes.Buffer
 	b.WriteString("# Settings of pgagent; flags and PGAGENT_* in the environment come first.\n# Every setting, its value and where it came from: pgagent config dump\n")
 	for _, o := range cfg.Origins {
-		if !strings.HasPrefix(o.From, "flag") && !strings.HasPrefix(o.From, "file") {
-			continue
-		}
-		if o.Name == "endpoints" {
+		said := strings.HasPrefix(o.From, "flag") || strings.HasPrefix(o.From, "file")
+		switch {
+		case o.Name == "endpoints" && o.From != "default":
 			fmt.Fprintf(&b, "endpoints: [%s]\n", strings.Join(cfg.Endpoints, ", "))
-			continue
+		case said:
+			fmt.Fprintf(&b, "%s: %q\n", o.Name, o.Value)
 		}
-		fmt.Fprintf(&b, "%s: %q\n", o.Name, o.Value)
 	}
 	return b.Bytes()
 }

@@ -1,0 +1,226 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"go.uber.org/zap"
+
+	"github.com/pgctrl/pgctrl/internal/etcdtest"
+	"github.com/pgctrl/pgctrl/pkg/keys"
+	"github.com/pgctrl/pgctrl/pkg/server"
+	"github.com/pgctrl/pgctrl/pkg/store"
+)
+
+var update = flag.Bool("update", false, "write the scripts' golden outputs anew")
+
+// TestScripts runs the behaviour scripts. Each has an etcd of its own, and, where it
+// says so, the real server and hosts that pretend (hosts_test.go). The verbs:
+//
+//	pgctrl ARGS...          a command line; ! expects exit code 1
+//	exits CODE ARGS...      a command line that ends with this exit code
+//	server                  starts the controllers
+//	agents NODE...          starts pretending agents on pg1 (10.0.0.11), pg2 ...
+//	lose NODE               ends a pretending agent
+//	refuse NODE CONCERN MESSAGE   the node's program refuses every new plan
+//	accept NODE CONCERN     it takes them again
+//	put KEY VALUE|@FILE     writes a key as etcdctl does, past every check
+//	del KEY                 deletes a key, or a range that ends with /
+//	big FILE                writes a file of 2 MB
+//	eventually CODE ARGS... repeats a command until it ends with this exit code
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:           "testdata",
+		UpdateScripts: *update,
+		Setup:         setup,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"pgctrl": func(ts *testscript.TestScript, neg bool, args []string) {
+				want := Done
+				if neg {
+					want = Failed
+				}
+				w := worldOf(ts)
+				w.expect(ts, want, args)
+			},
+			"exits": func(ts *testscript.TestScript, _ bool, args []string) {
+				worldOf(ts).expect(ts, int(args[0][0]-'0'), args[1:])
+			},
+			"eventually": eventually,
+			"server":     func(ts *testscript.TestScript, _ bool, _ []string) { worldOf(ts).serve(ts) },
+			"agents":     func(ts *testscript.TestScript, _ bool, nodes []string) { worldOf(ts).agents(ts, nodes) },
+			"lose":       func(ts *testscript.TestScript, _ bool, args []string) { worldOf(ts).hosts.lose(args[0]) },
+			"refuse": func(ts *testscript.TestScript, _ bool, args []string) {
+				worldOf(ts).hosts.refuse(args[0], args[1], args[2])
+			},
+			"accept": func(ts *testscript.TestScript, _ bool, args []string) { worldOf(ts).hosts.accept(args[0], args[1]) },
+			"put":    put,
+			"big": func(ts *testscript.TestScript, _ bool, args []string) {
+				ts.Check(os.WriteFile(ts.MkAbs(args[0]), bytes.Repeat([]byte("# 2 MB\n"), 300_000), 0o600))
+			},
+			"del": del,
+		},
+	})
+}
+
+// world is one script's.
+type world struct {
+	t         testing.TB
+	ctx       context.Context
+	endpoints []string
+	client    *store.Client
+	hosts     *hosts
+}
+
+const worldKey = "world"
+
+func worldOf(ts *testscript.TestScript) *world { return ts.Value(worldKey).(*world) }
+
+func setup(env *testscript.Env) error {
+	t := env.T().(testing.TB)
+	etcd := etcdtest.Start(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	w := &world{t: t, ctx: ctx, endpoints: etcd.Endpoints()}
+	client, err := store.Connect(ctx, store.Options{Endpoints: w.endpoints})
+	if err != nil {
+		cancel()
+		return err
+	}
+	w.client = client
+	w.hosts = newHosts(ctx, client, keys.Default)
+	env.Defer(func() {
+		cancel()
+		w.hosts.wait()
+		_ = client.Close()
+	})
+	config := filepath.Join(env.WorkDir, "pgctrl.yaml")
+	if err := os.WriteFile(config, nil, 0o600); err != nil {
+		return err
+	}
+	env.Setenv("PGCTRL_CONFIG", config)
+	env.Setenv("PGCTRL_ENDPOINTS", strings.Join(w.endpoints, ","))
+	env.Setenv("USER", "tester")
+	env.Values[worldKey] = w
+	return nil
+}
+
+// run is a command line with the script's environment and files.
+func (w *world) run(ts *testscript.TestScript, args []string) (code int, out, errs string) {
+	var stdout, stderr bytes.Buffer
+	expanded := make([]string, len(args))
+	for i, a := range args {
+		expanded[i] = a
+		// Commands run in this process, not in the script's folder.
+		if strings.HasSuffix(a, ".yaml") {
+			expanded[i] = ts.MkAbs(a)
+		}
+	}
+	ctx, cancel := context.WithTimeout(w.ctx, time.Minute)
+	defer cancel()
+	var in bytes.Buffer
+	if s, err := os.ReadFile(ts.MkAbs("stdin")); err == nil {
+		in.Write(s)
+	}
+	code = Run(ctx, expanded, Streams{In: &in, Out: &stdout, Err: &stderr}, Deps{Getenv: ts.Getenv})
+	return code, w.settle(ts, stdout.String()), w.settle(ts, stderr.String())
+}
+
+// settle makes what differs from run to run the same.
+func (w *world) settle(ts *testscript.TestScript, s string) string {
+	for _, r := range []struct{ re, with string }{
+		{`revision \d+`, "revision N"},
+		{`desired \d+`, "desired N"},
+		{`(in|after) \d+ ms`, "$1 N ms"},
+		{`(?m)^ *\d+\.\d s  `, "  N s  "},
+		{regexp.QuoteMeta(ts.MkAbs(".")), "WORK"},
+		{regexp.QuoteMeta(strings.Join(w.endpoints, ",")), "http://etcd:2379"},
+	} {
+		s = regexp.MustCompile(r.re).ReplaceAllString(s, r.with)
+	}
+	return s
+}
+
+func (w *world) expect(ts *testscript.TestScript, want int, args []string) {
+	code, out, errs := w.run(ts, args)
+	_, _ = ts.Stdout().Write([]byte(out))
+	_, _ = ts.Stderr().Write([]byte(errs))
+	if code != want {
+		ts.Fatalf("pgctrl %s: exit code %d, want %d\n%s%s", strings.Join(args, " "), code, want, out, errs)
+	}
+}
+
+func eventually(ts *testscript.TestScript, _ bool, args []string) {
+	w, want := worldOf(ts), int(args[0][0]-'0')
+	ctx, cancel := context.WithTimeout(w.ctx, 20*time.Second)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		code, out, errs := w.run(ts, args[1:])
+		if code == want {
+			_, _ = ts.Stdout().Write([]byte(out))
+			_, _ = ts.Stderr().Write([]byte(errs))
+			return
+		}
+		select {
+		case <-ctx.Done():
+			ts.Fatalf("pgctrl %s: exit code %d after 20 s, want %d\n%s%s", strings.Join(args[1:], " "), code, want, out, errs)
+		case <-tick.C:
+		}
+	}
+}
+
+func put(ts *testscript.TestScript, _ bool, args []string) {
+	value := []byte(args[1])
+	if name, ok := strings.CutPrefix(args[1], "@"); ok {
+		value = []byte(ts.ReadFile(name))
+	}
+	w := worldOf(ts)
+	_, err := w.client.Commit(w.ctx, nil, []store.Op{store.Put(args[0], value)})
+	ts.Check(err)
+}
+
+func del(ts *testscript.TestScript, _ bool, args []string) {
+	w := worldOf(ts)
+	es, _, err := w.client.List(w.ctx, args[0])
+	ts.Check(err)
+	var ops []store.Op
+	for _, e := range es {
+		ops = append(ops, store.Delete(e.Key))
+	}
+	_, err = w.client.Commit(w.ctx, nil, ops)
+	ts.Check(err)
+}
+
+// serve runs the real server over the script's etcd, until the script ends.
+func (w *world) serve(ts *testscript.TestScript) {
+	ctx, cancel := context.WithCancel(w.ctx)
+	done := make(chan error, 1)
+	go func() {
+		done <- server.Run(ctx, server.Options{
+			Endpoints: w.endpoints, Listen: "127.0.0.1:0", ID: "infra1", Log: zap.NewNop(),
+		})
+	}()
+	ts.Defer(func() {
+		cancel()
+		if err := <-done; err != nil {
+			w.t.Errorf("server: %v", err)
+		}
+	})
+}
+
+func (w *world) agents(ts *testscript.TestScript, nodes []string) {
+	for _, n := range nodes {
+		if len(n) < 3 {
+			ts.Fatalf("agents: expected names such as pg1, found %q", n)
+		}
+		ts.Check(w.hosts.add(n, "10.0.0.1"+n[2:]))
+	}
+}

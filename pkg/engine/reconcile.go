@@ -1,0 +1,231 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"github.com/pgctrl/pgctrl/pkg/controllers"
+	"github.com/pgctrl/pgctrl/pkg/keys"
+	"github.com/pgctrl/pgctrl/pkg/observed"
+	"github.com/pgctrl/pgctrl/pkg/store"
+)
+
+// The results, as pgctrl_engine_reconcile_total names them.
+const (
+	resultWritten    = "written"
+	resultUnchanged  = "unchanged"
+	resultWaiting    = "waiting" // for our own last write to come back
+	resultTooLarge   = "too_large"
+	resultConflict   = "conflict"
+	resultUndeclared = "undeclared"
+	resultPanic      = "panic"
+	resultError      = "error"
+)
+
+var results = []string{
+	resultWritten, resultUnchanged, resultWaiting, resultTooLarge, resultConflict, resultUndeclared, resultPanic, resultError,
+}
+
+const (
+	// MaxPlan is the size of a plan that is written at most (DESIGN section 4).
+	MaxPlan = 512 << 10
+	// maxBatch keeps a transaction under etcd's 1.5 MiB; two plans of the largest
+	// size still fit with their keys.
+	maxBatch = 1<<20 + 64<<10
+)
+
+// Errors of a controller's answer.
+var (
+	ErrUndeclaredOutput = errors.New("output was not declared")
+	ErrOutput           = errors.New("output can't be")
+	errNotLeading       = errors.New("not leading any more")
+)
+
+// Panic is a controller's panic. It concerns one key; no other notices.
+type Panic struct {
+	Value any
+	Stack []byte
+}
+
+// Error implements error.
+func (p *Panic) Error() string { return fmt.Sprintf("panic: %v", p.Value) }
+
+// outcome is what came of one step.
+type outcome struct {
+	result     string
+	wrote      int
+	revision   int64 // of the view that was planned from
+	after      time.Duration
+	conditions []observed.Condition
+}
+
+// reconcile plans one key and writes the difference.
+func (t *term) reconcile(ctx context.Context, k Key) (outcome, error) {
+	c := t.e.byName[k.Controller]
+	if t.behind(k) {
+		return outcome{result: resultWaiting}, nil
+	}
+	w := t.e.world()
+	out := outcome{revision: w.bulk.Revision()}
+	res, err := safely(c, t.input(c, k.Cluster, w))
+	if err != nil {
+		out.result = resultOf(err)
+		return out, err
+	}
+	writes, tooLarge, err := t.difference(c, k, w, res.Outputs)
+	if err != nil {
+		out.result = resultError
+		return out, err
+	}
+	out.after, out.conditions = res.After, append(res.Conditions, tooLarge...)
+	if out.wrote, err = t.commit(ctx, k, writes); err != nil {
+		out.result = resultOf(err)
+		return out, err
+	}
+	switch {
+	case len(tooLarge) > 0:
+		out.result = resultTooLarge
+	case out.wrote > 0:
+		out.result = resultWritten
+	default:
+		out.result = resultUnchanged
+	}
+	return out, nil
+}
+
+// safely calls a controller and turns its panic into an error.
+func safely(c *controller, in controllers.Input) (res controllers.Result, err error) {
+	defer func() {
+		switch r := recover().(type) {
+		case nil:
+		case *UndeclaredRead:
+			err = r
+		default:
+			err = &Panic{Value: r, Stack: debug.Stack()}
+		}
+	}()
+	return c.Plan(in)
+}
+
+func resultOf(err error) string {
+	var undeclared *UndeclaredRead
+	var panicked *Panic
+	switch {
+	case errors.As(err, &undeclared):
+		return resultUndeclared
+	case errors.As(err, &panicked):
+		return resultPanic
+	case errors.Is(err, store.ErrConflict):
+		return resultConflict
+	}
+	return resultError
+}
+
+// write is one key to be written, if it is still at the revision that was seen.
+type write struct {
+	family keys.Family
+	key    string
+	value  []byte
+	seen   int64 // 0: it must not exist
+}
+
+// difference is what of the outputs is not so yet. An answer with one wrong output
+// is refused as a whole: it comes from a faulty program.
+func (t *term) difference(c *controller, k Key, w world, outputs []controllers.Output) ([]write, []observed.Condition, error) {
+	var writes []write
+	var tooLarge []observed.Condition
+	asked := map[string]bool{}
+	for _, o := range outputs {
+		f, err := declaredOutput(c, k, o)
+		if err != nil {
+			return nil, nil, err
+		}
+		if asked[o.Key] {
+			return nil, nil, fmt.Errorf("%w: %s is given twice", ErrOutput, o.Key)
+		}
+		asked[o.Key] = true
+		now, exists := w.of(f).Get(o.Key)
+		switch {
+		case exists && (o.Mode != controllers.Write || bytes.Equal(now.Value, o.Value)):
+			t.e.metrics.skipped.Inc()
+		case f.name == keys.Plan && len(o.Value) > MaxPlan:
+			tooLarge = append(tooLarge, planTooLarge(o))
+		case o.Mode == controllers.Mint:
+			writes = append(writes, write{f.name, o.Key, mint(), 0})
+		default:
+			writes = append(writes, write{f.name, o.Key, o.Value, now.ModRevision})
+		}
+	}
+	return writes, tooLarge, nil
+}
+
+// declaredOutput finds the family of an output that the controller may write for
+// the cluster it was asked about.
+func declaredOutput(c *controller, k Key, o controllers.Output) (family, error) {
+	for _, r := range c.writes {
+		tail, ok := r.tail(o.Key)
+		if !ok || !r.admits(tail, k.Cluster) {
+			continue
+		}
+		if cluster := segment(tail, r.cluster); r.cluster >= 0 && cluster != k.Cluster && cluster != keys.NodeCluster {
+			// Two workers could write it, each for another cluster.
+			return family{}, fmt.Errorf("%w: %s belongs to cluster %s, not %s", ErrUndeclaredOutput, o.Key, cluster, k.Cluster)
+		}
+		if r.name == keys.Secrets && o.Mode == controllers.Write {
+			return family{}, fmt.Errorf("%w: %s: a secret is minted or written once, for nobody here can see whether it differs", ErrOutput, o.Key)
+		}
+		return r.family, nil
+	}
+	return family{}, fmt.Errorf("%w: %s by controller %s for cluster %s", ErrUndeclaredOutput, o.Key, c.Name(), k.Cluster)
+}
+
+func planTooLarge(o controllers.Output) observed.Condition {
+	return observed.Condition{
+		Type: observed.Planned, Status: observed.False, Reason: observed.PlanTooLarge, Key: o.Key,
+		Message: fmt.Sprintf("the plan has %d bytes, at most %d are written; the last good plan stays", len(o.Value), MaxPlan),
+	}
+}
+
+// mint is a new password: 256 bits, and no character that any file format quotes.
+func mint() []byte {
+	var b [32]byte
+	_, _ = rand.Read(b[:]) // it never fails; it ends the program instead
+	return []byte(base64.RawURLEncoding.EncodeToString(b[:]))
+}
+
+// commit writes, as few transactions as etcd's limits allow. Each is guarded by our
+// election (R7) and by the revisions the plan was made from.
+func (t *term) commit(ctx context.Context, k Key, writes []write) (wrote int, err error) {
+	for len(writes) > 0 {
+		n, size := 0, 0
+		guards := []store.Guard{t.leadership.Guard()}
+		var ops []store.Op
+		for _, w := range writes {
+			if n > 0 && size+len(w.value) > maxBatch || len(guards) == store.MaxOps {
+				break
+			}
+			guards = append(guards, store.ModIs(w.key, w.seen))
+			ops = append(ops, store.Put(w.key, w.value))
+			n, size = n+1, size+len(w.key)+len(w.value)
+		}
+		if !t.leadership.Held() {
+			return wrote, errNotLeading
+		}
+		rev, err := t.e.o.Client.Commit(ctx, guards, ops)
+		if err != nil {
+			return wrote, err
+		}
+		for _, w := range writes[:n] {
+			t.e.metrics.writes.WithLabelValues(string(w.family)).Inc()
+		}
+		t.wrote(k, mark{key: writes[n-1].key, rev: rev})
+		writes, wrote = writes[n:], wrote+n
+	}
+	return wrote, nil
+}

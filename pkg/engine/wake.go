@@ -1,0 +1,107 @@
+package engine
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/pgctrl/pgctrl/pkg/keys"
+	"github.com/pgctrl/pgctrl/pkg/store"
+)
+
+// interest is one controller's access to a family, seen from the family.
+type interest struct {
+	controller string
+	access
+}
+
+// changed is called by the mirrors with every batch of changes. It only notes who
+// has to look again.
+func (e *Engine) changed(cs []store.Change) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	everywhere := map[string]Class{}
+	for _, c := range cs {
+		at, ok := e.atlas.locate(c.Key)
+		if !ok {
+			continue
+		}
+		e.count(at, c)
+		if e.queue == nil {
+			continue // not leading: the first pass of a term looks at everything
+		}
+		class := urgency(at)
+		for _, i := range e.interests[at.family] {
+			switch {
+			case i.part != "" && i.part != at.part:
+			case at.cluster == "" || i.fleet:
+				everywhere[i.controller] = max(everywhere[i.controller], class)
+			case e.clusters[at.cluster] > 0 || known(at.family):
+				// The last document of a cluster is still a change to the cluster.
+				e.add(Key{i.controller, at.cluster}, class)
+			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(everywhere)) {
+		for cluster := range e.clusters {
+			e.add(Key{name, cluster}, everywhere[name])
+		}
+	}
+}
+
+// add queues a key of a cluster that can be one.
+func (e *Engine) add(k Key, c Class) {
+	if keys.CheckCluster(k.Cluster) == nil {
+		e.queue.Add(k, c)
+	}
+}
+
+// urgency is the class a change puts keys into.
+func urgency(at located) Class {
+	switch at.family {
+	case keys.Primary, keys.VIP:
+		return Failover
+	case keys.PatroniKey:
+		if at.part == "leader" {
+			return Failover
+		}
+	}
+	return Change
+}
+
+// known reports whether a key of the family makes its cluster one: a cluster is
+// whatever has documents, a record of how it formed, or plans.
+func known(f keys.Family) bool { return f == keys.Desired || f == keys.Formed || f == keys.Plan }
+
+// count keeps the number of keys that make each cluster.
+func (e *Engine) count(at located, c store.Change) {
+	if !known(at.family) || at.cluster == "" || at.cluster == keys.NodeCluster {
+		return
+	}
+	switch {
+	case c.Old == nil:
+		e.clusters[at.cluster]++
+	case c.New == nil:
+		if e.clusters[at.cluster]--; e.clusters[at.cluster] <= 0 {
+			delete(e.clusters, at.cluster)
+		}
+	}
+}
+
+// everything queues every controller for every cluster; the caller holds the lock.
+func (e *Engine) everything() {
+	for _, cluster := range slices.Sorted(maps.Keys(e.clusters)) {
+		for _, c := range e.controllers {
+			e.add(Key{c.Name(), cluster}, Resync)
+		}
+	}
+}
+
+// Clusters are the names of the clusters there is anything of, sorted.
+func (e *Engine) Clusters() []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	names := slices.DeleteFunc(slices.Collect(maps.Keys(e.clusters)), func(s string) bool { return keys.CheckCluster(s) != nil })
+	slices.SortFunc(names, strings.Compare)
+	return names
+}
