@@ -161,7 +161,7 @@ func (c *cluster) takeOne(name string, e kv.KV) {
 	uid, incarnation := c.uid, c.store
 	c.mu.Unlock()
 	log := c.log.With(zap.String("concern", name), zap.String("key", e.Key), zap.Int64("revision", e.ModRevision))
-	p, refusal := judge(e, c.name, con, uid, incarnation, c.a.incarnation())
+	p, refusal := c.judge(e, con, uid, incarnation)
 	if refusal == nil && (con.kept || e.ModRevision != con.rev) {
 		if err := c.a.keeper.save(c.name, name, kept{Revision: e.ModRevision, Plan: p}); err != nil {
 			log.Error("plan not kept on disk; a start without etcd would use an older one", zap.Error(err))
@@ -192,7 +192,8 @@ func (c *cluster) takeOne(name string, e kv.KV) {
 
 // judge reads a plan and says why it can't be used. What is in force stays then
 // (R4), and the report answers the new revision with the reason.
-func judge(e kv.KV, cluster string, con *concern, uid, keptIn, now string) (plan.Plan, *observed.Condition) {
+func (c *cluster) judge(e kv.KV, con *concern, uid, keptIn string) (plan.Plan, *observed.Condition) {
+	now := c.a.incarnation()
 	no := func(r observed.Reason, msg, next string) (plan.Plan, *observed.Condition) {
 		return plan.Plan{}, &observed.Condition{Type: observed.Applied, Status: observed.False, Reason: r, Message: msg, Next: next, Key: e.Key}
 	}
@@ -200,13 +201,13 @@ func judge(e kv.KV, cluster string, con *concern, uid, keptIn, now string) (plan
 		return no(observed.PlanTooLarge, fmt.Sprintf("the plan has %d bytes, at most %d are taken", len(e.Value), plan.MaxSize), "")
 	}
 	p, err := plan.Decode(e.Value)
-	forget := fmt.Sprintf("systemctl stop pgagent && rm -r /var/lib/pgagent/plans/%s && systemctl start pgagent   # if this etcd is meant", cluster)
+	forget := fmt.Sprintf("systemctl stop pgagent && rm -r %s && systemctl start pgagent   # if this etcd is meant", c.a.keeper.folder(c.name))
 	switch {
 	case errors.Is(err, plan.ErrSchema):
 		return no(observed.UnsupportedSchema, err.Error(), "upgrade pgagent on this node")
 	case err != nil:
 		return no(observed.UnsupportedSchema, "the plan can't be read: "+err.Error(), "")
-	case p.Cluster.Name != cluster:
+	case p.Cluster.Name != c.name:
 		return no(observed.UnsupportedSchema, fmt.Sprintf("the plan is for cluster %q", p.Cluster.Name), "")
 	case keptIn != "" && p.Store != keptIn:
 		return no(observed.StoreChanged, fmt.Sprintf("the plan belongs to etcd incarnation %s, this host to %s", p.Store, keptIn), forget)

@@ -23,8 +23,10 @@ type kept struct {
 // keeper stores the last good plan of every cluster and concern.
 type keeper struct{ dir string }
 
+func (k keeper) folder(cluster string) string { return filepath.Join(k.dir, "plans", cluster) }
+
 func (k keeper) path(cluster, concern string) string {
-	return filepath.Join(k.dir, "plans", cluster, concern+".json")
+	return filepath.Join(k.folder(cluster), concern+".json")
 }
 
 // save replaces a kept plan atomically. Mode 0600: plans hold no secret, and

@@ -283,18 +283,22 @@ func milestones(s status.ClusterStatus) []milestone {
 		return nil
 	}
 	out = append(out, milestone{"primary", fmt.Sprintf("%s leads and takes writes (timeline %d)", s.Primary, s.Timeline)})
-	var streaming []string
+	var following []string
+	word := "streaming"
 	for _, m := range s.Members {
-		if m.State == "streaming" && m.Name != s.Leader {
-			streaming = append(streaming, m.Name)
+		if m.Follows {
+			following = append(following, m.Name)
+		}
+		if m.Follows && m.State != word {
+			word = "running as replicas" // all that Patroni before 3.0.3 says
 		}
 	}
-	if len(streaming) != len(s.Members)-1 {
+	if len(following) != len(s.Members)-1 {
 		return out
 	}
 	out = append(out, milestone{name: "whole"})
-	if len(streaming) > 0 {
-		out = append(out, milestone{"streaming", strings.Join(streaming, ", ") + " streaming"})
+	if len(following) > 0 {
+		out = append(out, milestone{"following", strings.Join(following, ", ") + " " + word})
 	}
 	right, total := 0, 0
 	for _, r := range s.Services {

@@ -32,19 +32,13 @@ var results = []string{
 	resultWritten, resultUnchanged, resultWaiting, resultTooLarge, resultConflict, resultUndeclared, resultPanic, resultError,
 }
 
-const (
-	// MaxPlan is the size of a plan that is written at most (DESIGN section 4).
-	MaxPlan = 512 << 10
-	// maxBatch keeps a transaction under etcd's 1.5 MiB; two plans of the largest
-	// size still fit with their keys.
-	maxBatch = 1<<20 + 64<<10
-)
+// MaxPlan is the size of a plan that is written at most (DESIGN section 4).
+const MaxPlan = 512 << 10
 
 // Errors of a controller's answer.
 var (
 	ErrUndeclaredOutput = errors.New("output was not declared")
 	ErrOutput           = errors.New("output can't be")
-	errNotLeading       = errors.New("not leading any more")
 )
 
 // Panic is a controller's panic. It concerns one key; no other notices.
@@ -127,14 +121,6 @@ func resultOf(err error) string {
 	return resultError
 }
 
-// write is one key to be written, if it is still at the revision that was seen.
-type write struct {
-	family keys.Family
-	key    string
-	value  []byte
-	seen   int64 // 0: it must not exist
-}
-
 // difference is what of the outputs is not so yet. An answer with one wrong output
 // is refused as a whole: it comes from a faulty program.
 func (t *term) difference(c *controller, k Key, w world, outputs []controllers.Output) ([]write, []observed.Condition, error) {
@@ -199,25 +185,17 @@ func mint() []byte {
 	return []byte(base64.RawURLEncoding.EncodeToString(b[:]))
 }
 
-// commit writes, as few transactions as etcd's limits allow. Each is guarded by our
-// election (R7) and by the revisions the plan was made from.
+// commit writes what differs, in as few parts as etcd's limits allow.
 func (t *term) commit(ctx context.Context, k Key, writes []write) (wrote int, err error) {
 	for len(writes) > 0 {
 		n, size := 0, 0
-		guards := []store.Guard{t.leadership.Guard()}
-		var ops []store.Op
 		for _, w := range writes {
-			if n > 0 && size+len(w.value) > maxBatch || len(guards) == store.MaxOps {
+			if n > 0 && size+len(w.value) > maxBatch || n == store.MaxOps-1 { // one guard is the election's
 				break
 			}
-			guards = append(guards, store.ModIs(w.key, w.seen))
-			ops = append(ops, store.Put(w.key, w.value))
 			n, size = n+1, size+len(w.key)+len(w.value)
 		}
-		if !t.leadership.Held() {
-			return wrote, errNotLeading
-		}
-		rev, err := t.e.o.Client.Commit(ctx, guards, ops)
+		rev, err := t.committer.commit(ctx, writes[:n])
 		if err != nil {
 			return wrote, err
 		}

@@ -204,7 +204,7 @@ func TestR8QuietWhenIdle(t *testing.T) {
 		if f.etcd.Revision() != rev {
 			t.Errorf("%d writes in an hour", f.etcd.Revision()-rev)
 		}
-		if n := c.called("") - calls; n < 600 {
+		if n := c.called("") - calls; n < 500 {
 			t.Errorf("looked %d times in an hour; the test shows nothing", n)
 		}
 		if counter(e.metrics.skipped) == 0 || e.bulk.Divergences() != 0 {

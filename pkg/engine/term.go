@@ -24,6 +24,7 @@ type term struct {
 	e          *Engine
 	leadership *store.Leadership
 	queue      *Queue
+	committer  *committer
 	log        *zap.Logger
 
 	mu         sync.Mutex
@@ -44,8 +45,9 @@ func (e *Engine) lead(l *store.Leadership) {
 	ctx := l.Context()
 	t := &term{
 		e: e, leadership: l, queue: NewQueue(),
-		log:     e.log.With(zap.Int64("epoch", l.Epoch())),
-		written: map[Key]mark{}, conditions: map[Key][]observed.Condition{}, running: map[Key]time.Time{},
+		committer: &committer{client: e.o.Client, leadership: l},
+		log:       e.log.With(zap.Int64("epoch", l.Epoch())),
+		written:   map[Key]mark{}, conditions: map[Key][]observed.Condition{}, running: map[Key]time.Time{},
 	}
 	t.log.Info("leading")
 	defer func() { t.log.Info("not leading any more", zap.NamedError("because", context.Cause(ctx))) }()

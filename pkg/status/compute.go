@@ -52,6 +52,8 @@ func Compute(in Input) ClusterStatus {
 	// A confirmation is worth what the leader key says.
 	if p := c.primary; p != nil && p.Writable && p.Member == c.out.Leader && p.Epoch <= c.out.Epoch {
 		c.out.Primary = p.Member
+		// The record has the new timeline about a second before the member key.
+		c.out.Timeline = max(c.out.Timeline, p.Timeline)
 	}
 	c.members()
 	c.services()

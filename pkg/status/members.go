@@ -67,6 +67,8 @@ func (c *computer) lively(r *Member, m patroni.Member) {
 	if m.State == "running" && m.Replication != "" {
 		r.State = m.Replication // 3.x: "streaming" is a word of its own there
 	}
+	// Before 3.0.3 there is no such word, and "running" is all that is known.
+	r.Follows = m.Running() && (m.Replication == "" || m.Replication == "streaming") && m.Timeline >= c.out.Timeline
 	// Projected snapshots have no WAL positions.
 	if leader.XLogLocation > 0 && m.XLogLocation > 0 {
 		lag := max(0, leader.XLogLocation-m.XLogLocation)
@@ -136,21 +138,20 @@ func (c *computer) following() {
 				Next:    fmt.Sprintf("pgctrl restart %s %s", c.Cluster, m.Name),
 			})
 		}
-		live, there := c.live[m.Name]
+		_, there := c.live[m.Name]
 		planned := false
 		for _, p := range c.plans[m.Node] {
 			planned = planned || p.Cluster.Member == m.Name
 		}
-		if m.Name == c.out.Leader || !planned || !c.alive[m.Node] ||
-			live.Running() && (live.Replication == "" || live.Replication == "streaming") && live.Timeline >= c.out.Timeline {
+		if m.Name == c.out.Leader || !planned || !c.alive[m.Node] || m.Follows {
 			continue
 		}
 		what := "says " + m.State
 		switch {
 		case !there:
 			what = "has no running Patroni"
-		case live.Running() && live.Timeline < c.out.Timeline:
-			what = fmt.Sprintf("is on timeline %d, the leader on %d", live.Timeline, c.out.Timeline)
+		case m.Timeline > 0 && m.Timeline < c.out.Timeline:
+			what = fmt.Sprintf("is on timeline %d, the leader on %d", m.Timeline, c.out.Timeline)
 		}
 		c.add("postgres", m.Node, observed.Condition{
 			Type: observed.Healthy, Status: observed.False, Reason: observed.NotStreaming, Key: c.Layout.Members(c.Cluster) + m.Name,

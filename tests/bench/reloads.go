@@ -69,7 +69,7 @@ func systemctl(h *lab.Host, verb, unit string) func(context.Context) error {
 // across samples from before the act until 4 s after it: servers that start UP
 // were found to leak for at most 0.75 s, a stale state file for 3.0 s.
 func across(ctx context.Context, t probe.Target, act func(context.Context) error, o options, sum *leaks) error {
-	s := probe.Start(ctx, t, o.interval, 200, nil)
+	s := probe.Start(ctx, t, o.interval, 60, nil)
 	defer s.Stop()
 	if err := pause(ctx, 300*time.Millisecond); err != nil {
 		return err

@@ -150,7 +150,7 @@ func switchover(ctx context.Context, f *fleet.Fleet) error {
 	direct := third
 	direct.Host, direct.Port = f.Node(to).IP, 5432
 	d := probe.Watch(ctx, direct, 2*time.Millisecond)
-	s := probe.Start(ctx, third, 5*time.Millisecond, 200, nil)
+	s := probe.Start(ctx, third, 5*time.Millisecond, 60, nil)
 	defer func() { s.Stop(); d.Stop() }()
 	say("%s -> %s, writes every 5 ms on new connections through pg3", from, to)
 	begin := time.Now()

@@ -141,7 +141,7 @@ func sampleAll(ctx context.Context, t *testing.T, interval time.Duration) []*pro
 	t.Helper()
 	var out []*probe.Sampler
 	for i := range hosts.Nodes {
-		out = append(out, probe.Start(ctx, service(ctx, t, i, 5436), interval, 100, nil))
+		out = append(out, probe.Start(ctx, service(ctx, t, i, 5436), interval, 25, nil))
 	}
 	return out
 }

@@ -217,7 +217,7 @@ func TestR3ReloadsAndColdStarts(t *testing.T) {
 	ctx := begin(t)
 	for i, verb := range []string{"reload", "reload", "reload", "reload", "reload", "restart", "restart"} {
 		node := hosts.Nodes[i%len(hosts.Nodes)]
-		s := probe.Start(ctx, service(ctx, t, i%len(hosts.Nodes), 5436), 10*time.Millisecond, 100, nil)
+		s := probe.Start(ctx, service(ctx, t, i%len(hosts.Nodes), 5436), 10*time.Millisecond, 60, nil)
 		must[string](t)(node.Exec(ctx, "systemctl", verb, "haproxy@"+cluster))
 		after := time.Now()
 		ok(t, fleet.Until(ctx, 20*time.Second, "3 s of writes after the "+verb, func(context.Context) error {

@@ -1,0 +1,144 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/pgctrl/pgctrl/pkg/keys"
+	"github.com/pgctrl/pgctrl/pkg/store"
+)
+
+const (
+	// maxBatch keeps a transaction under etcd's 1.5 MiB; two plans of the largest
+	// size still fit with their keys.
+	maxBatch = 1<<20 + 64<<10
+	// maxInFlight is how many transactions are under way at once. What is to be
+	// written meanwhile shares the next one: a transaction costs etcd a disk sync,
+	// a key in it next to nothing.
+	maxInFlight = 4
+)
+
+// write is one key to be written, if it is still at the revision that was seen.
+type write struct {
+	family keys.Family
+	key    string
+	value  []byte
+	seen   int64 // 0: it must not exist
+}
+
+// committer writes for all workers of a term, each transaction guarded by its
+// election (R7) and by the revisions that the plans were made from. It has no
+// goroutine: one of the workers that wait does it for all.
+type committer struct {
+	client     *store.Client
+	leadership *store.Leadership
+
+	mu       sync.Mutex
+	inFlight int
+	waiting  []*request
+}
+
+// request is what one worker wants written, whole or not at all.
+type request struct {
+	writes []write
+	answer chan answer // buffered: nobody waits for a worker
+}
+
+type answer struct {
+	rev int64
+	err error
+	// lead asks this worker to write the next batch, its own request included.
+	lead bool
+	// alone asks it to try by itself: somebody in its batch was in conflict.
+	alone bool
+}
+
+var errNotLeading = errors.New("not leading any more")
+
+// commit writes at one revision, which it returns.
+func (c *committer) commit(ctx context.Context, writes []write) (int64, error) {
+	r := &request{writes: writes, answer: make(chan answer, 1)}
+	c.mu.Lock()
+	c.waiting = append(c.waiting, r)
+	lead := c.inFlight < maxInFlight
+	if lead {
+		c.inFlight++
+	}
+	c.mu.Unlock()
+	for {
+		if lead {
+			c.flush(ctx)
+		}
+		switch a := <-r.answer; {
+		case a.lead:
+			lead = true
+		case a.alone:
+			return c.try(ctx, []*request{r})
+		default:
+			return a.rev, a.err
+		}
+	}
+}
+
+// flush writes one batch and passes on the turn. The batch begins with the caller's
+// own request unless another batch already took that.
+func (c *committer) flush(ctx context.Context) {
+	c.mu.Lock()
+	batch := c.take()
+	c.mu.Unlock()
+	var a answer
+	if len(batch) > 0 {
+		a.rev, a.err = c.try(ctx, batch)
+		a.alone = len(batch) > 1 && errors.Is(a.err, store.ErrConflict)
+	}
+	for _, r := range batch {
+		r.answer <- a
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.waiting) == 0 {
+		c.inFlight--
+		return
+	}
+	c.waiting[0].answer <- answer{lead: true}
+}
+
+// take removes the next batch from those that wait.
+func (c *committer) take() []*request {
+	var batch, rest []*request
+	taken, ops, size := map[string]bool{}, 0, 0
+	for _, r := range c.waiting {
+		n, clash := 0, false
+		for _, w := range r.writes {
+			n += len(w.key) + len(w.value)
+			clash = clash || taken[w.key] // what clusters on a node share has several writers
+		}
+		if clash || ops+len(r.writes) >= store.MaxOps || len(batch) > 0 && size+n > maxBatch {
+			rest = append(rest, r)
+			continue
+		}
+		for _, w := range r.writes {
+			taken[w.key] = true
+		}
+		batch, ops, size = append(batch, r), ops+len(r.writes), size+n
+	}
+	c.waiting = rest
+	return batch
+}
+
+// try is one transaction.
+func (c *committer) try(ctx context.Context, batch []*request) (int64, error) {
+	guards := []store.Guard{c.leadership.Guard()}
+	var ops []store.Op
+	for _, r := range batch {
+		for _, w := range r.writes {
+			guards = append(guards, store.ModIs(w.key, w.seen))
+			ops = append(ops, store.Put(w.key, w.value))
+		}
+	}
+	if !c.leadership.Held() {
+		return 0, errNotLeading
+	}
+	return c.client.Commit(ctx, guards, ops)
+}
