@@ -151,7 +151,7 @@ func TestR5PatroniSettingItRejects(t *testing.T) {
 	const file = "/etc/patroni/" + cluster + ".yml"
 	before := must[string](t)(hosts.Nodes[1].Exec(ctx, "sha256sum", file))
 	rev := mutatePlan(ctx, t, hosts.Nodes[1], "postgres", haproxyConfig(func(s string) string {
-		return strings.Replace(s, "restapi:", "restapi:\n  no_such_setting: 1\n  listen: 'nowhere'", 1)
+		return strings.Replace(s, `listen: "0.0.0.0:8008"`, `listen: "nowhere"`, 1)
 	}))
 	refused(t, reportOn(ctx, t, hosts.Nodes[1], "postgres", rev), observed.Rejected)
 	stillServes(ctx, t, 1, file, before)

@@ -73,7 +73,7 @@ var logPrefix = regexp.MustCompile(`^\[(ALERT|WARNING|NOTICE)\]\s+(\(\d+\)\s+)?:
 func check(ctx context.Context, binary, staged, final string) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, binary, "-c", "-f", staged).CombinedOutput()
+	out, err := exec.CommandContext(ctx, binary, "-W", "-c", "-f", staged).CombinedOutput()
 	if err == nil {
 		return nil
 	}
