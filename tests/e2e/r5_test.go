@@ -165,9 +165,9 @@ func TestR5ProgramThatDiesAfterTwoSeconds(t *testing.T) {
 	withoutServers(ctx, t)
 	const file = "/etc/haproxy/" + cluster + ".cfg"
 	before := must[string](t)(hosts.Nodes[1].Exec(ctx, "sha256sum", file))
-	// HAProxy's master gives up when a program it looks after ends.
+	// HAProxy's master gives up when a program it looks after fails.
 	rev := mutatePlan(ctx, t, hosts.Nodes[1], "haproxy", haproxyConfig(func(s string) string {
-		return s + "\nprogram doomed\n  command /bin/sleep 2\n"
+		return s + "\nprogram doomed\n  command /bin/sh -c \"sleep 2; exit 1\"\n"
 	}))
 	refused(t, reportOn(ctx, t, hosts.Nodes[1], "haproxy", rev), observed.RolledBack)
 	stillServes(ctx, t, 1, file, before)
