@@ -28,80 +28,85 @@ type write struct {
 }
 
 // committer writes for all workers of a term, each transaction guarded by its
-// election (R7) and by the revisions that the plans were made from. It has no
-// goroutine: one of the workers that wait does it for all.
+// election (R7) and by the revisions that the plans were made from. A lone write
+// goes at once; what comes while all writers are busy goes together.
 type committer struct {
 	client     *store.Client
 	leadership *store.Leadership
 
-	mu       sync.Mutex
-	inFlight int
-	waiting  []*request
+	mu      sync.Mutex
+	wake    *sync.Cond
+	waiting []*request
+	closed  bool
+	writers sync.WaitGroup
 }
 
 // request is what one worker wants written, whole or not at all.
 type request struct {
 	writes []write
-	answer chan answer // buffered: nobody waits for a worker
+	answer chan answer // buffered, so that no writer waits for a worker
 }
 
 type answer struct {
 	rev int64
 	err error
-	// lead asks this worker to write the next batch, its own request included.
-	lead bool
-	// alone asks it to try by itself: somebody in its batch was in conflict.
+	// alone asks the worker to try by itself: somebody in its batch was in conflict.
 	alone bool
 }
 
 var errNotLeading = errors.New("not leading any more")
+
+func newCommitter(ctx context.Context, c *store.Client, l *store.Leadership) *committer {
+	m := &committer{client: c, leadership: l}
+	m.wake = sync.NewCond(&m.mu)
+	for range maxInFlight {
+		m.writers.Go(func() { m.write(ctx) })
+	}
+	return m
+}
+
+// close ends the writers. Nobody may commit any more.
+func (c *committer) close() {
+	c.mu.Lock()
+	c.closed = true
+	c.wake.Broadcast()
+	c.mu.Unlock()
+	c.writers.Wait()
+}
 
 // commit writes at one revision, which it returns.
 func (c *committer) commit(ctx context.Context, writes []write) (int64, error) {
 	r := &request{writes: writes, answer: make(chan answer, 1)}
 	c.mu.Lock()
 	c.waiting = append(c.waiting, r)
-	lead := c.inFlight < maxInFlight
-	if lead {
-		c.inFlight++
-	}
+	c.wake.Signal()
 	c.mu.Unlock()
-	for {
-		if lead {
-			c.flush(ctx)
-		}
-		switch a := <-r.answer; {
-		case a.lead:
-			lead = true
-		case a.alone:
-			return c.try(ctx, []*request{r})
-		default:
-			return a.rev, a.err
-		}
+	a := <-r.answer // in time: every transaction has a deadline
+	if a.alone {
+		return c.try(ctx, []*request{r})
 	}
+	return a.rev, a.err
 }
 
-// flush writes one batch and passes on the turn. The batch begins with the caller's
-// own request unless another batch already took that.
-func (c *committer) flush(ctx context.Context) {
-	c.mu.Lock()
-	batch := c.take()
-	c.mu.Unlock()
-	var a answer
-	if len(batch) > 0 {
+// write is one writer: it takes what waits, all of it, and writes that.
+func (c *committer) write(ctx context.Context) {
+	for {
+		c.mu.Lock()
+		for len(c.waiting) == 0 && !c.closed {
+			c.wake.Wait()
+		}
+		batch := c.take()
+		c.mu.Unlock()
+		if len(batch) == 0 {
+			return
+		}
+		var a answer
 		a.rev, a.err = c.try(ctx, batch)
 		a.alone = len(batch) > 1 && errors.Is(a.err, store.ErrConflict)
+		for _, r := range batch {
+			r.answer <- a
+		}
 	}
-	for _, r := range batch {
-		r.answer <- a
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if len(c.waiting) == 0 {
-		c.inFlight--
-		return
-	}
-	c.waiting[0].answer <- answer{lead: true}
 }
 
 // take removes the next batch from those that wait.

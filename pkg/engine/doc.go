@@ -10,7 +10,8 @@
 // who has to look and never what happened, so ten changes are one look. A worker
 // takes the key, gives the controller a snapshot of what it declared, and writes
 // those outputs that differ, in one transaction guarded by the election and by the
-// revisions that were read.
+// revisions that were read. Writes of several workers that wait at the same time
+// share a transaction; if one of them is in conflict, each tries again alone.
 //
 // # Order
 //

@@ -30,8 +30,9 @@ type Options struct {
 	// than the newest that wrote to this etcd does not campaign.
 	ID, Version string
 
-	// Workers is how many keys are worked on at once; 4 when zero. Plans are
-	// computed in microseconds, so more only hide the latency of writes.
+	// Workers is how many keys are worked on at once; 64 when zero. A plan is computed
+	// in microseconds and a write takes a millisecond, so most of them wait; writes
+	// that wait together share a transaction.
 	Workers int
 	// TTL is the election's lease; store.DefaultElectionTTL when zero.
 	TTL time.Duration
@@ -53,7 +54,7 @@ func (o Options) withDefaults() Options {
 		o.Log = zap.NewNop()
 	}
 	if o.Workers <= 0 {
-		o.Workers = 4
+		o.Workers = 64
 	}
 	if o.FreshFor <= 0 {
 		o.FreshFor = 3 * time.Second

@@ -199,10 +199,7 @@ func (t *term) commit(ctx context.Context, k Key, writes []write) (wrote int, er
 		if err != nil {
 			return wrote, err
 		}
-		for _, w := range writes[:n] {
-			t.e.metrics.writes.WithLabelValues(string(w.family)).Inc()
-		}
-		t.wrote(k, mark{key: writes[n-1].key, rev: rev})
+		t.wrote(k, writes[:n], rev)
 		writes, wrote = writes[n:], wrote+n
 	}
 	return wrote, nil

@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/pgctrl/pgctrl/pkg/controllers"
+	"github.com/pgctrl/pgctrl/pkg/keys"
 	"github.com/pgctrl/pgctrl/pkg/observed"
 	"github.com/pgctrl/pgctrl/pkg/store"
 )
@@ -33,11 +34,12 @@ type term struct {
 	running    map[Key]time.Time
 }
 
-// mark is a key's last write. Until the mirror has it, planning again would plan
-// against what was before, and conflict with ourselves.
+// mark is a key's last write, with a written etcd key of each family. Until the
+// mirror has it, planning again would plan against what was before, and conflict
+// with ourselves.
 type mark struct {
-	key string
-	rev int64
+	keys map[keys.Family]string
+	rev  int64
 }
 
 // lead plans for as long as the leadership lives.
@@ -45,9 +47,8 @@ func (e *Engine) lead(l *store.Leadership) {
 	ctx := l.Context()
 	t := &term{
 		e: e, leadership: l, queue: NewQueue(),
-		committer: &committer{client: e.o.Client, leadership: l},
-		log:       e.log.With(zap.Int64("epoch", l.Epoch())),
-		written:   map[Key]mark{}, conditions: map[Key][]observed.Condition{}, running: map[Key]time.Time{},
+		log:     e.log.With(zap.Int64("epoch", l.Epoch())),
+		written: map[Key]mark{}, conditions: map[Key][]observed.Condition{}, running: map[Key]time.Time{},
 	}
 	t.log.Info("leading")
 	defer func() { t.log.Info("not leading any more", zap.NamedError("because", context.Cause(ctx))) }()
@@ -64,6 +65,8 @@ func (e *Engine) lead(l *store.Leadership) {
 	e.everything()
 	e.mu.Unlock()
 
+	t.committer = newCommitter(ctx, e.o.Client, l)
+	defer t.committer.close()
 	var workers sync.WaitGroup
 	for range e.o.Workers {
 		workers.Go(func() { t.work(ctx) })
@@ -195,14 +198,22 @@ func (t *term) behind(k Key) bool {
 	if !ok {
 		return false
 	}
-	if t.e.reached(m.key) < m.rev {
-		return true
+	for _, key := range m.keys {
+		if t.e.reached(key) < m.rev {
+			return true
+		}
 	}
 	delete(t.written, k)
 	return false
 }
 
-func (t *term) wrote(k Key, m mark) {
+// wrote remembers and counts what was written at rev.
+func (t *term) wrote(k Key, writes []write, rev int64) {
+	m := mark{keys: map[keys.Family]string{}, rev: rev}
+	for _, w := range writes {
+		m.keys[w.family] = w.key
+		t.e.metrics.writes.WithLabelValues(string(w.family)).Inc()
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.written[k] = m

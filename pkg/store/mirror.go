@@ -88,8 +88,11 @@ type freshness struct {
 	rev int64
 }
 
-// NewMirror prepares a mirror; Run makes it work.
+// NewMirror prepares a mirror; Run makes it work. A mirror of nothing panics.
 func NewMirror(c *Client, o MirrorOptions) *Mirror {
+	if len(o.Prefixes) == 0 {
+		panic("store: mirror " + o.Name + " has no prefixes")
+	}
 	o.Prefixes = distinct(o.Prefixes)
 	o.ProbeEvery = orDefault(o.ProbeEvery, DefaultProbeEvery)
 	o.StaleAfter = orDefault(o.StaleAfter, DefaultStaleAfter)

@@ -47,19 +47,25 @@ func (f *follower) probe(ctx context.Context, created <-chan struct{}) {
 		case <-ctx.Done():
 			return
 		}
-		if f.m.now.Load().rev < p.rev {
-			f.hurry(ctx)
-		}
+		f.hurry(ctx, p.rev)
 	}
 }
 
-// hurry asks etcd to say how far the watches are; it says so once all of them
-// have everything.
-func (f *follower) hurry(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+// hurry has etcd say how far the watches are, until the view has reached rev or the
+// next proof is due. It takes asking more than once: etcd silently drops the
+// question while any watch of the stream is not up to date, as in the first tenth
+// of a second of each.
+func (f *follower) hurry(ctx context.Context, rev int64) {
+	ctx, cancel := context.WithTimeout(ctx, f.m.o.ProbeEvery)
 	defer cancel()
-	if err := f.m.client.watcher.RequestProgress(ctx); err != nil {
-		f.m.log.Debug("progress not asked for", zap.Error(err))
+	for wait := 5 * time.Millisecond; f.m.now.Load().rev < rev; wait *= 2 {
+		if err := f.m.client.watcher.RequestProgress(ctx); err != nil {
+			f.m.log.Debug("progress not asked for", zap.Error(err))
+			return
+		}
+		if !pause(ctx, wait) {
+			return
+		}
 	}
 }
 

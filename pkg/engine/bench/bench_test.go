@@ -48,7 +48,7 @@ func ours(ctx context.Context, t testing.TB, etcd *etcdtest.Server) {
 	c, err := store.Connect(ctx, store.Options{Endpoints: etcd.Endpoints()})
 	must(t, err)
 	defer func() { _ = c.Close() }()
-	e, err := engine.New(engine.Options{Client: c, Controllers: []controllers.Controller{copier{}}, ID: "bench", Workers: 4})
+	e, err := engine.New(engine.Options{Client: c, Controllers: []controllers.Controller{copier{}}, ID: "bench"})
 	must(t, err)
 	must(t, e.Run(ctx))
 }

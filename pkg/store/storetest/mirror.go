@@ -1,6 +1,8 @@
 package storetest
 
 import (
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,7 +14,10 @@ func testMirror(t *testing.T, b Backend) {
 	put(t, b, "/m/a", "1")
 	put(t, b, "/m2/a", "not ours")
 	put(t, b, "/one", "1")
-	m, log := start(t, b, store.MirrorOptions{Name: "test", Prefixes: []string{"/m/", "/one", "/n/", "/m/covered/"}, Stream: "own"})
+	m, log := start(t, b, store.MirrorOptions{
+		Name: "test", Prefixes: []string{"/m/", "/one", "/n/", "/m/covered/"}, Stream: "own",
+		Index: func(key string) string { return key[strings.LastIndex(key, "/")+1:] + key },
+	})
 	put(t, b, "/m/b", "2")
 	expectLog(t, log, "/m/a ->1 initial", "/one ->1 initial", "/m/b ->2")
 	old := m.Snapshot()
@@ -29,6 +34,13 @@ func testMirror(t *testing.T, b Backend) {
 	}
 	if kvs := m.Snapshot().Range("/"); len(kvs) != 3 {
 		t.Errorf("the mirror holds %v", kvs)
+	}
+	var places []string
+	for _, e := range m.Snapshot().RangeIndex("a") {
+		places = append(places, e.Key+"="+string(e.Value))
+	}
+	if want := []string{"/m/a=3", "/n/a=4"}; !slices.Equal(places, want) || len(m.Snapshot().RangeIndex("b")) != 0 {
+		t.Errorf("by index: %q, expected %q and no b", places, want)
 	}
 	if got := m.Reached("/n/x"); got != rev {
 		t.Errorf("reached %d in /n/, expected %d", got, rev)

@@ -1,0 +1,138 @@
+package engine
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pgctrl/pgctrl/pkg/controllers"
+	"github.com/pgctrl/pgctrl/pkg/keys"
+	"github.com/pgctrl/pgctrl/pkg/observed"
+)
+
+func TestOutputsThatAreRefused(t *testing.T) {
+	for name, key := range map[string]string{
+		"another concern":    layout.PlanKey("n1", "pg-test", "vip"),
+		"another cluster":    layout.PlanKey("n1", "pg-test2", "haproxy"),
+		"another family":     layout.StatusKey("pg-test"),
+		"a document":         layout.ClusterDoc("pg-test", "members/pg-test-1"),
+		"nowhere":            "/elsewhere",
+		"a secret, by value": layout.Secret("pg-test", "postgres"),
+		"twice":              layout.PlanKey("n2", "pg-test", "haproxy"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(f farm) {
+				c := &fake{name: "haproxy", outputs: []controllers.Access{{Family: keys.Plan, Part: "haproxy"}, {Family: keys.Secrets}}}
+				c.plan = func(in controllers.Input) (controllers.Result, error) {
+					good := layout.PlanKey("n2", in.Cluster, "haproxy")
+					return outputs(good, "good", key, "bad"), nil
+				}
+				f.member("pg-test", "x")
+				rev := f.etcd.Revision()
+				e := f.leader(c)
+				if n := result(e, "haproxy", resultError); n == 0 {
+					t.Error("nobody complains")
+				}
+				f.expect(layout.PlanKey("n2", "pg-test", "haproxy"), "")
+				if f.etcd.Revision() > rev+1 { // the election
+					t.Error("something was written")
+				}
+			})
+		})
+	}
+}
+
+// TestModes: what is decided once stays, secrets are minted and never seen.
+func TestModes(t *testing.T) {
+	bubble(t, func(f farm) {
+		secret, given, formed := layout.Secret("pg-test", "postgres"), layout.Secret("pg-test", "given"), layout.FormedKey("pg-test")
+		c := &fake{
+			name:    "postgres",
+			inputs:  []controllers.Access{{Family: keys.Desired}, {Family: keys.Secrets}},
+			outputs: []controllers.Access{{Family: keys.Formed}, {Family: keys.Secrets}},
+		}
+		var seen []string
+		c.plan = func(in controllers.Input) (controllers.Result, error) {
+			for _, e := range in.Snapshot.Range(layout.ClusterSecrets(in.Cluster)) {
+				seen = append(seen, string(e.Value))
+			}
+			r := outputs(formed, fmt.Sprint(c.called("")), secret, "ignored", given, "ignored")
+			r.Outputs[0].Mode, r.Outputs[1].Mode, r.Outputs[2].Mode = controllers.Once, controllers.Mint, controllers.Mint
+			return r, nil
+		}
+		f.member("pg-test", "x")
+		f.etcd.Put(given, "by people")
+		f.leader(c)
+		value, rev, _ := f.etcd.Get(secret)
+		if len(value) != 43 || strings.ContainsAny(value, "+/= ") {
+			t.Errorf("minted %q", value)
+		}
+		f.expect(formed, "1")
+		f.expect(given, "by people")
+		f.member("pg-test", "y")
+		f.settle()
+		if again, now, _ := f.etcd.Get(secret); again != value || now != rev {
+			t.Error("the secret was minted again")
+		}
+		f.expect(formed, "1")
+		if len(seen) == 0 || slices.ContainsFunc(seen, func(s string) bool { return s != "" }) {
+			t.Errorf("a controller sees secrets: %q", seen)
+		}
+	})
+}
+
+func TestPlanTooLarge(t *testing.T) {
+	bubble(t, func(f farm) {
+		c := &fake{name: "haproxy"}
+		size := MaxPlan
+		c.plan = func(in controllers.Input) (controllers.Result, error) {
+			return outputs(planOf(in.Cluster, "haproxy"), strings.Repeat("x", size)), nil
+		}
+		f.member("pg-test", "1")
+		e := f.leader(c)
+		_, good, _ := f.etcd.Get(planOf("pg-test", "haproxy"))
+		size++
+		f.member("pg-test", "2")
+		f.settle()
+		calls := c.called("")
+		time.Sleep(5 * time.Minute)
+		if v, rev, _ := f.etcd.Get(planOf("pg-test", "haproxy")); rev != good || len(v) != MaxPlan {
+			t.Errorf("the last good plan does not stay: %d bytes at %d", len(v), rev)
+		}
+		if c.called("") != calls || result(e, "haproxy", resultTooLarge) != 1 {
+			t.Errorf("a plan that is too large was tried %d times, counted %d times", c.called("")-calls+1, result(e, "haproxy", resultTooLarge))
+		}
+		conditions := e.term.Load().conditions[Key{"haproxy", "pg-test"}]
+		if len(conditions) != 1 || conditions[0].Reason != observed.PlanTooLarge {
+			t.Errorf("conditions are %v", conditions)
+		}
+	})
+}
+
+// TestManyOutputs: more than a transaction holds goes into several, and settles.
+func TestManyOutputs(t *testing.T) {
+	bubble(t, func(f farm) {
+		c := &fake{name: "haproxy"}
+		c.plan = func(in controllers.Input) (controllers.Result, error) {
+			var r controllers.Result
+			for i := range 300 {
+				r.Outputs = append(r.Outputs, controllers.Output{
+					Key: layout.PlanKey(fmt.Sprintf("n%03d", i), in.Cluster, "haproxy"), Value: []byte(strings.Repeat("x", 10_000)),
+				})
+			}
+			return r, nil
+		}
+		f.member("pg-test", "x")
+		e := f.leader(c)
+		for _, node := range []string{"n000", "n150", "n299"} {
+			if v, _, _ := f.etcd.Get(layout.PlanKey(node, "pg-test", "haproxy")); len(v) != 10_000 {
+				t.Errorf("%s has a plan of %d bytes", node, len(v))
+			}
+		}
+		if n := result(e, "haproxy", resultConflict); n != 0 {
+			t.Errorf("%d conflicts with itself", n)
+		}
+	})
+}
