@@ -49,6 +49,9 @@ type Target struct {
 	Host     string
 	Port     int
 	Password string
+	// Patience is how long an attempt may take before the client gives up and
+	// leaves it to the next one; 0 means as long as HAProxy holds it.
+	Patience time.Duration
 }
 
 func (t Target) config() (*pgx.ConnConfig, error) {
@@ -91,6 +94,11 @@ const write = `set synchronous_commit = off; insert into probe_rows default valu
 // Once makes one attempt.
 func (t Target) Once(ctx context.Context) Sample {
 	s := Sample{Start: time.Now()}
+	if t.Patience > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, t.Patience)
+		defer cancel()
+	}
 	s.Server, s.Err = t.attempt(ctx)
 	s.End = time.Now()
 	s.Outcome = classify(s.Err)
