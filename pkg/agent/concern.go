@@ -49,8 +49,10 @@ type concern struct {
 	inputs  int64
 	refusal *observed.Condition
 	kept    bool // from disk, not seen in etcd yet
-	// restored: an earlier run had a plan for this, so its programs may be running.
-	restored bool
+	unsaved bool // not on disk, because the cluster is frozen
+	// restored is the plan that an earlier run kept: its programs may be running, and
+	// with that plan rather than with a newer one that has not been applied yet.
+	restored *plan.Plan
 	// loaded is the plan that was last applied as a whole; routes follow it, because
 	// the running HAProxy has its servers.
 	loaded *plan.Plan
@@ -87,8 +89,11 @@ func newConcern(name string) *concern {
 
 // inForce is the plan that the running programs have, as far as is known.
 func (con *concern) inForce() plan.Plan {
-	if con.loaded != nil {
+	switch {
+	case con.loaded != nil:
 		return *con.loaded
+	case con.restored != nil:
+		return *con.restored
 	}
 	return con.plan
 }
@@ -98,7 +103,7 @@ func (c *cluster) restore(all map[string]kept) {
 	for name, k := range all {
 		con := newConcern(name)
 		con.plan, con.rev, con.newest, con.inputs, con.kept = k.Plan, k.Revision, k.Revision, k.Plan.Inputs.Revision, true
-		con.restored = true
+		con.restored = &k.Plan
 		c.concerns[name] = con
 		c.accept(k.Plan, k.Revision)
 	}
@@ -142,8 +147,9 @@ func (c *cluster) take() {
 	clear(c.arrived)
 	c.mu.Unlock()
 	slices.SortFunc(es, func(a, b kv.KV) int { return int(b.ModRevision - a.ModRevision) })
+	frozen := c.frozen() != nil
 	for _, e := range es {
-		c.takeOne(byKey[e.Key], e)
+		c.takeOne(byKey[e.Key], e, frozen)
 	}
 	if len(es) > 0 {
 		poke(c.wakeRoutes)
@@ -152,7 +158,7 @@ func (c *cluster) take() {
 	}
 }
 
-func (c *cluster) takeOne(name string, e kv.KV) {
+func (c *cluster) takeOne(name string, e kv.KV, frozen bool) {
 	c.mu.Lock()
 	con := c.concerns[name]
 	if con == nil {
@@ -163,9 +169,7 @@ func (c *cluster) takeOne(name string, e kv.KV) {
 	log := c.log.With(zap.String("concern", name), zap.String("key", e.Key), zap.Int64("revision", e.ModRevision))
 	p, refusal := c.judge(e, con, uid, incarnation)
 	if refusal == nil && (con.kept || e.ModRevision != con.rev) {
-		if err := c.a.keeper.save(c.name, name, kept{Revision: e.ModRevision, Plan: p}); err != nil {
-			log.Error("plan not kept on disk; a start without etcd would use an older one", zap.Error(err))
-		}
+		c.keepPlan(con, kept{Revision: e.ModRevision, Plan: p}, frozen)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -179,15 +183,32 @@ func (c *cluster) takeOne(name string, e kv.KV) {
 		con.kept = false
 		return // what disk said
 	}
-	same := plan.Hash(p.Resources, p.Secrets) == plan.Hash(con.plan.Resources, con.plan.Secrets)
+	old := con.inForce()
+	same := plan.Hash(p.Resources, p.Secrets) == plan.Hash(old.Resources, old.Secrets)
 	con.plan, con.rev, con.inputs, con.kept = p, e.ModRevision, p.Inputs.Revision, false
 	con.received = time.Now()
-	if same && con.loaded != nil {
-		con.loaded = &p // the host has it already; only what surrounds it changed
+	switch { // the host has it already; only what surrounds it changed
+	case same && con.loaded != nil:
+		con.loaded = &p
+	case same && con.restored != nil:
+		con.restored = &p
 	}
 	clear(con.failing) // a newer plan is tried at once
 	c.accept(p, e.ModRevision)
 	log.Info("plan received", zap.Int64("inputs", p.Inputs.Revision), zap.Int("resources", len(p.Resources)))
+}
+
+// keepPlan puts a plan on disk, for a start without etcd. A frozen one is not what
+// the programs run with, so it waits until the host may have it.
+func (c *cluster) keepPlan(con *concern, k kept, frozen bool) {
+	con.unsaved = frozen
+	if frozen {
+		return
+	}
+	if err := c.a.keeper.save(c.name, con.name, k); err != nil {
+		c.log.Error("plan not kept on disk; a start without etcd would use an older one",
+			zap.String("concern", con.name), zap.Int64("revision", k.Revision), zap.Error(err))
+	}
 }
 
 // judge reads a plan and says why it can't be used. What is in force stays then

@@ -116,7 +116,13 @@ func (c *cluster) confirm(ctx context.Context) action {
 		c.proofs.Local = c.watcher.Last()
 	}
 	s, info, p, watcher, foreign := c.lookLocked(), c.info, c.proofs, c.watcher, c.foreign()
+	before := c.replication
+	c.replication = replication(p.Local, s.view.Leader.Member == info.Member)
+	changed := c.replication != before
 	c.mu.Unlock()
+	if changed {
+		poke(c.wakeWork) // the report says so
+	}
 	now := time.Now()
 	if foreign || c.a.usurped.Load() {
 		return action{}
@@ -139,6 +145,19 @@ func (c *cluster) confirm(ctx context.Context) action {
 		act.After = pause
 	}
 	return act
+}
+
+// replication is what a report says of how the member follows. A PostgreSQL that
+// was asked and does not answer waits: the first thing a new replica's agent sees
+// must not pass for "nothing known against it".
+func replication(local PostgresState, leads bool) string {
+	switch {
+	case leads, local.At.IsZero(), local.Reachable && !local.InRecovery:
+		return ""
+	case local.Streaming:
+		return observed.ReplicationStreaming
+	}
+	return observed.ReplicationWaiting
 }
 
 // writePrimary writes the record under its guards and returns how long to wait

@@ -66,6 +66,8 @@
 //	a plan's key vanishes              the same: absence is not deletion (R6); the report says Unmanaged
 //	another etcd, or one gone back     keeps everything, acquires nothing: StoreChanged
 //	another machine has our node name  at the start: waits and says so; later: stands still until it is free
+//	a freeze file exists               applies and repairs nothing of the cluster, takes plans in, answers
+//	                                   them with Frozen and what differs; follows the leader as ever
 //	a secret is absent                 WaitingForSecret; looked for every second; what is loaded is kept so
 //
 // # Stopping

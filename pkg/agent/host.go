@@ -51,6 +51,8 @@ type Router interface {
 type PostgresState struct {
 	Reachable  bool
 	InRecovery bool
+	// Streaming: a replica gets WAL from the leader. False out of recovery.
+	Streaming bool
 	// System is the system identifier of the cluster that answered.
 	System   string
 	Timeline int64

@@ -53,7 +53,10 @@ type Options struct {
 	Layout  keys.Layout
 	// StateDir holds the plans kept for the time without etcd.
 	StateDir string
-	Host     Host
+	// FreezeFile is DefaultFreezeFile when empty; only tests have another one, since
+	// every rendered file names that.
+	FreezeFile string
+	Host       Host
 	// Connect reaches etcd; it is called again, with pauses, until it succeeds. The
 	// agent works from disk meanwhile.
 	Connect func(ctx context.Context) (*store.Client, error)
@@ -78,6 +81,9 @@ func (o *Options) check() error {
 	}
 	if o.Log == nil {
 		o.Log = zap.NewNop()
+	}
+	if o.FreezeFile == "" {
+		o.FreezeFile = DefaultFreezeFile
 	}
 	if o.Address == nil {
 		o.Address = func() string { return "" }

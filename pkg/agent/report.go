@@ -64,6 +64,9 @@ func (c *cluster) composeLocked(con *concern, conds []observed.Condition, s stat
 		if c.why != nil {
 			r.Conditions = append(r.Conditions, *c.why)
 		}
+		if c.replication != "" {
+			r.Facts[observed.FactReplication] = c.replication
+		}
 	}
 	c.factsLocked(con, &r)
 	observed.Sort(r.Conditions)

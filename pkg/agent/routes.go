@@ -99,7 +99,7 @@ func (c *cluster) routedLocked() []routed {
 	var out []routed
 	for _, name := range slices.Sorted(maps.Keys(c.concerns)) {
 		con := c.concerns[name]
-		if con.loaded == nil && !con.restored {
+		if con.loaded == nil && con.restored == nil {
 			continue // its HAProxy was never started
 		}
 		for _, r := range con.inForce().Resources {

@@ -51,6 +51,7 @@ type ClusterStatus struct {
 type LocalStatus struct {
 	Reachable  bool    `json:"reachable"`
 	InRecovery bool    `json:"in_recovery"`
+	Streaming  bool    `json:"streaming,omitempty"`
 	System     string  `json:"system,omitempty"`
 	Timeline   int64   `json:"timeline,omitempty"`
 	Age        float64 `json:"age_seconds"`
@@ -140,7 +141,7 @@ func (c *cluster) status(now time.Time) ClusterStatus {
 		LeaderAge: age(v.Leader.Since, now), Confirmed: v.Confirmed(), Primary: v.Primary,
 		ViewAge: age(v.FreshAt, now), Fresh: fresh(v, now), Paused: v.Paused,
 		PostgreSQL: LocalStatus{
-			Reachable: local.Reachable, InRecovery: local.InRecovery, System: local.System,
+			Reachable: local.Reachable, InRecovery: local.InRecovery, Streaming: local.Streaming, System: local.System,
 			Timeline: local.Timeline, Age: age(local.At, now),
 		},
 	}
@@ -152,6 +153,9 @@ func (c *cluster) status(now time.Time) ClusterStatus {
 		})
 	}
 	out.Routes = c.routeStatusLocked(now)
+	if c.freeze != nil {
+		out.Why = append(out.Why, c.freeze.note(c.name, c.a.o.Node))
+	}
 	if c.why != nil {
 		out.Why = append(out.Why, *c.why)
 	}

@@ -64,6 +64,12 @@ func (c *cluster) converge(ctx context.Context, name string) time.Duration {
 	var conds []observed.Condition
 	ok := false
 	next := DriftEvery
+	frozen := c.frozen()
+	if frozen != nil {
+		conds = append(conds, frozen.note(c.name, c.a.o.Node))
+	} else if con.unsaved {
+		c.keepPlan(con, kept{Revision: rev, Plan: p}, false)
+	}
 	if rev > 0 {
 		apply, drop, why := plan.Resolve(p, s.view, now)
 		conds, ok = append(conds, why...), !anyBad(why, observed.Applied)
@@ -72,12 +78,19 @@ func (c *cluster) converge(ctx context.Context, name string) time.Duration {
 		if cond := c.secretsFor(ctx, con, p); cond != nil {
 			conds, ok, next = append(conds, *cond), false, secretRetry
 		}
+		// What is dropped would do harm if it stayed: it follows the leader, frozen or not.
 		for _, r := range drop {
 			if err := c.remove(ctx, r, s.view.Leader.Epoch); err != nil {
 				conds, ok = append(conds, plan.Condition(err)), false
 			}
 		}
 		for _, r := range apply {
+			if frozen != nil {
+				if cond := c.compareOnly(ctx, con, r, frozen); cond.Bad() {
+					conds, ok = append(conds, cond), false
+				}
+				continue
+			}
 			cond, wait := c.applyOne(ctx, con, r, s.view.Leader.Epoch)
 			if cond.Bad() {
 				conds, ok, next = append(conds, cond), false, min(next, wait)
@@ -193,10 +206,14 @@ func (c *cluster) noteDrift(con *concern, id, hash string, diff plan.Diff) {
 	if con.applied[id] != hash {
 		return // not applied yet: a change, no drift
 	}
+	c.driftedLocked(con, id, diff)
+	c.log.Warn("host drifted; repairing", zap.String("concern", con.name), zap.String("resource", id), zap.Strings("diff", diff))
+}
+
+func (c *cluster) driftedLocked(con *concern, id string, diff plan.Diff) {
 	con.drifted[id] = diff.String()
 	delete(con.applied, id)
 	c.a.metrics.drift.WithLabelValues(con.name, id).Inc()
-	c.log.Warn("host drifted; repairing", zap.String("concern", con.name), zap.String("resource", id), zap.Strings("diff", diff))
 }
 
 // repaired notes for the report that drift was undone (R9). The caller holds mu.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -113,7 +114,8 @@ func (w *world) startOn(i int, dir string, h *agenttest.Host) *running {
 	core := zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(w.logs), zap.DebugLevel)
 	a, err := agent.New(agent.Options{
 		Node: node(i), Address: func() string { return fmt.Sprintf("10.0.0.%d", i) }, Version: "test", StateDir: dir, Host: h.Wire(), Log: zap.New(core),
-		Connect: func(context.Context) (*store.Client, error) { return w.etcd.Client(node(i)), nil },
+		FreezeFile: filepath.Join(dir, "freeze"),
+		Connect:    func(context.Context) (*store.Client, error) { return w.etcd.Client(node(i)), nil },
 	})
 	if err != nil {
 		w.t.Fatal(err)
@@ -171,6 +173,12 @@ func writable(tl int64) agent.PostgresState {
 
 func recovering() agent.PostgresState {
 	return agent.PostgresState{Reachable: true, InRecovery: true, System: system, Timeline: 1}
+}
+
+func streaming() agent.PostgresState {
+	s := recovering()
+	s.Streaming = true
+	return s
 }
 
 // held renders a backend as "m1=up m2=down m3=down".

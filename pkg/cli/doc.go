@@ -10,4 +10,4 @@
 // tail of its key ("postgres", "members/pg-test-1"), as under etcdctl.
 package cli
 
-//go:generate go run ./internal/gen ../../docs/COMMANDS.md
+//go:generate go run ./internal/gen ../../docs/commands.md ../../docs/graph.md

@@ -113,11 +113,11 @@ func (a *app) showKind(k *desired.Kind) {
 	a.say("%s: %s\n", a.out.bold(name), k.Meaning)
 	t := newTable(a.out, "FIELD", "TYPE", "DEFAULT", "EFFECT", "MEANING")
 	for _, f := range k.Fields {
-		def, meaning := fieldDefault(f), f.Meaning
+		def, meaning := f.DefaultText(), f.Meaning
 		if len(def) > longDefault {
 			def, meaning = "(depends)", meaning+" Default: "+f.DefaultNote+"."
 		}
-		t.row(f.Path, fieldType(f), def, string(f.Effect), meaning)
+		t.row(f.Path, f.TypeText(), def, string(f.Effect), meaning)
 	}
 	t.write(a.Out)
 }
@@ -140,45 +140,20 @@ func (a *app) showField(k *desired.Kind, f desired.Field) {
 			a.say("  %-9s %s", name, value)
 		}
 	}
-	say("type", fieldType(f))
-	say("default", fieldDefault(f))
+	say("type", f.TypeText())
+	say("expects", f.Expects())
+	say("default", f.DefaultText())
 	say("effect", fmt.Sprintf("%s: %s", f.Effect, f.Effect.Meaning()))
-	say("range", bounds(f))
-	if len(f.Enum) > 0 {
-		say("one of", strings.Join(f.Enum, ", "))
-	}
-	if f.Required {
-		say("required", "yes")
-	}
+	say("example", "pgctrl set "+where(k)+" "+f.Example)
 }
 
-func fieldType(f desired.Field) string {
-	if f.Unit != "" {
-		return fmt.Sprintf("%s (%s)", f.Type, f.Unit)
-	}
-	return string(f.Type)
-}
-
-func fieldDefault(f desired.Field) string {
+// where is how commands name a document of the kind.
+func where(k *desired.Kind) string {
 	switch {
-	case f.Required:
-		return "(required)"
-	case f.DefaultNote != "":
-		return "(" + f.DefaultNote + ")"
-	case f.Default == "":
-		return "-"
+	case k.Fleet:
+		return k.Name + " <name>"
+	case k.Named:
+		return "<cluster> " + k.Name + "/<name>"
 	}
-	return f.Default
-}
-
-func bounds(f desired.Field) string {
-	switch {
-	case f.Min != "" && f.Max != "":
-		return f.Min + " to " + f.Max
-	case f.Min != "":
-		return "at least " + f.Min
-	case f.Max != "":
-		return "at most " + f.Max
-	}
-	return ""
+	return "<cluster> " + k.Name
 }

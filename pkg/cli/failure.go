@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/pgctrl/pgctrl/pkg/near"
 	"github.com/pgctrl/pgctrl/pkg/store"
 )
 
@@ -93,6 +94,14 @@ func lastWords(err error) string {
 		s = s[i+len("desc = "):]
 	}
 	return strings.Trim(s, `"`)
+}
+
+// didYouMean ends a sentence with the name that was probably meant.
+func didYouMean(typed string, names []string) string {
+	if n, ok := near.Miss(typed, names); ok {
+		return "; did you mean " + n + "?"
+	}
+	return ""
 }
 
 // oneOf lists choices in a sentence.

@@ -170,18 +170,9 @@ func (a *app) addNode(ctx context.Context, name string, fields []string, w write
 			then("pgctrl set nodes %s %s", name, strings.Join(fields, " "))
 	}
 	c := change{scope: scopeNodes, writes: map[string][]byte{key: text}, why: w.reason, typed: true}
-	if err := c.judge(l); err != nil {
+	if err := a.writeNode(ctx, l, c, w, name, "register", "registered"); err != nil {
 		return err
 	}
-	if w.dryRun {
-		a.say("would register node %s", name)
-		return exitCode(NotConverged)
-	}
-	rev, err := a.commit(ctx, l, c)
-	if err != nil {
-		return err
-	}
-	a.say("registered node %s (revision %d)", name, rev)
 	if _, ok := l.alive(name); !ok {
 		a.note("its agent is not there yet; next, on %s: %s", name, a.joinCommand())
 	}
@@ -222,18 +213,24 @@ func (a *app) removeNode(ctx context.Context, name string, w writeFlags) error {
 		return fail("node %s runs %s. Nothing was written.", name, oneOf(on)).then("pgctrl status %s", strings.SplitN(on[0], "/", 2)[0])
 	}
 	c := change{scope: scopeNodes, writes: map[string][]byte{key: nil}, why: w.reason}
+	return a.writeNode(ctx, l, c, w, name, "remove", "removed")
+}
+
+// writeNode judges and writes the change of one node's document. would and did are
+// the verb in a dry run and afterwards.
+func (a *app) writeNode(ctx context.Context, l *live, c change, w writeFlags, name, would, did string) error {
 	if err := c.judge(l); err != nil {
 		return err
 	}
 	if w.dryRun {
-		a.say("would remove node %s", name)
+		a.say("would %s node %s", would, name)
 		return exitCode(NotConverged)
 	}
 	rev, err := a.commit(ctx, l, c)
 	if err != nil {
 		return err
 	}
-	a.say("removed node %s (revision %d)", name, rev)
+	a.say("%s node %s (revision %d)", did, name, rev)
 	return nil
 }
 

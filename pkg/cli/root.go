@@ -62,7 +62,7 @@ func (a *app) root() *cobra.Command {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return fail("%s", flagWords(err)).then("%s --help", c.CommandPath())
 	})
-	root.SetHelpCommand(&cobra.Command{Hidden: true}) // --help does, on everything
+	root.SetHelpCommand(&cobra.Command{Hidden: true, GroupID: groupPrograms}) // --help does, on everything
 	// A command that only groups others is used by naming one of them.
 	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(), "{{if .HasAvailableSubCommands}}\n  {{.CommandPath}} [command]{{end}}", "", 1))
 	tidyArgs(root)

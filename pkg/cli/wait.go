@@ -177,6 +177,8 @@ func (a *app) concludeEdit(last []status.ClusterStatus, inTime bool, end verdict
 		return nil
 	case inTime && end == reached:
 		a.note("applied in %d ms wherever it can be now; what was wrong before still is:", took.Milliseconds())
+	case inTime && frozen(last):
+		a.note("%s after %d ms: applied on %d of %d nodes%s; it goes on when the freeze ends", a.err.yellow("frozen"), took.Milliseconds(), applied, nodes, of)
 	case inTime:
 		a.note("%s after %d ms: applied on %d of %d nodes%s", a.err.red("refused"), took.Milliseconds(), applied, nodes, of)
 	default:
@@ -186,6 +188,23 @@ func (a *app) concludeEdit(last []status.ClusterStatus, inTime bool, end verdict
 		a.showConditions(a.Err, a.err, c.Conditions, true)
 	}
 	return exitCode(NotConverged)
+}
+
+// frozen: nothing but a freeze holds the change up.
+func frozen(all []status.ClusterStatus) bool {
+	found := false
+	for _, s := range all {
+		for _, c := range s.Conditions {
+			switch {
+			case !c.Blocking(), slices.Contains(passing, c.Reason):
+			case c.Reason != observed.Frozen:
+				return false
+			default:
+				found = true
+			}
+		}
+	}
+	return found
 }
 
 // showNotes says what a change left to do for people.
@@ -290,7 +309,7 @@ func milestones(s status.ClusterStatus) []milestone {
 			following = append(following, m.Name)
 		}
 		if m.Follows && m.State != word {
-			word = "running as replicas" // all that Patroni before 3.0.3 says
+			word = "running as replicas" // all that Patroni before 3.0.3 says, without an agent's word
 		}
 	}
 	if len(following) != len(s.Members)-1 {

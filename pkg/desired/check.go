@@ -5,6 +5,7 @@ import (
 	"sort"
 	"strings"
 
+	"github.com/pgctrl/pgctrl/pkg/near"
 	"github.com/pgctrl/pgctrl/pkg/observed"
 )
 
@@ -39,7 +40,7 @@ func checkNodes(c *Cluster) []Problem {
 		}
 		p := c.memberProblem(m, "expected a node with a document, found %q, which has none", m.Node)
 		p.Reason = observed.UnknownNode
-		p.Suggestion = didYouMean(m.Node, sortedKeys(c.Nodes))
+		p.Suggestion = near.Hint(m.Node, sortedKeys(c.Nodes))
 		out = append(out, p)
 	}
 	return out

@@ -5,6 +5,7 @@ import (
 	"sort"
 	"strings"
 
+	"github.com/pgctrl/pgctrl/pkg/near"
 	"github.com/pgctrl/pgctrl/pkg/observed"
 )
 
@@ -51,7 +52,7 @@ func (k *Kind) walk(r *reader, m *value, path string, out settings) {
 		deeper, known := group[p.key]
 		switch {
 		case !known:
-			r.add(p.line, p.column, field, didYouMean(p.key, names), "unknown field %q", field)
+			r.add(p.line, p.column, field, near.Hint(p.key, names), "unknown field %q", field)
 		case deeper && p.value.shape != mapping:
 			r.add(p.value.line, p.value.column, field, "", "expected a mapping, found %s", p.value.found())
 		case deeper:

@@ -11,4 +11,4 @@
 // here does I/O.
 package desired
 
-//go:generate go run ./internal/gen ../../configs/schema
+//go:generate go run ./internal/gen ../../configs/schema ../../docs/documents.md

@@ -5,6 +5,7 @@ import (
 	"sort"
 	"strings"
 
+	"github.com/pgctrl/pgctrl/pkg/near"
 	"github.com/pgctrl/pgctrl/pkg/observed"
 )
 
@@ -90,7 +91,7 @@ func (k *Kind) unknown(document, field string) Problem {
 	for _, f := range k.Fields {
 		names = append(names, f.Path)
 	}
-	return k.assignProblem(document, field, didYouMean(field, names), fmt.Sprintf("unknown field %q", field))
+	return k.assignProblem(document, field, near.Hint(field, names), fmt.Sprintf("unknown field %q", field))
 }
 
 // assignProblem has the document's name where other problems have a key.
@@ -122,7 +123,7 @@ func (k *Kind) assignment(document, a string) ([]edit, *Problem) {
 		return fail(name, "", err.Error())
 	}
 	if v.shape == null {
-		return fail(name, "to have the default again: pgctrl unset", fmt.Sprintf("expected %s, found nothing", f.expects()))
+		return fail(name, "to have the default again: pgctrl unset", fmt.Sprintf("expected %s, found nothing", f.Expects()))
 	}
 	// Typed as a document would be: one decoder, one set of words.
 	r, out := &reader{key: document, kind: k.Name}, settings{}

@@ -17,7 +17,7 @@ const (
 	None Effect = "none"
 	// Reload: programs read their configuration again; no session is cut.
 	Reload Effect = "reload"
-	// Restart: the value waits as PendingRestart until an operation restarts PostgreSQL.
+	// Restart: the value waits as PendingRestart until PostgreSQL is restarted.
 	Restart Effect = "restart"
 	// Move: clients must go elsewhere; an address or port that they use changes.
 	Move Effect = "move"
@@ -30,7 +30,7 @@ func (e Effect) Meaning() string {
 	return map[Effect]string{
 		None:    "nothing on any host changes",
 		Reload:  "programs read their configuration again; no session is cut",
-		Restart: "waits until an operation restarts PostgreSQL; nothing restarts it as a side effect",
+		Restart: "waits until PostgreSQL is restarted; nothing restarts it as a side effect",
 		Move:    "clients must go elsewhere: an address or port that they use changes",
 		Rebuild: "data must be copied again; an existing cluster keeps what it was formed with",
 	}[e]
@@ -78,6 +78,9 @@ type Field struct {
 	// says what a pattern means: "path".
 	Format string `json:"format,omitempty"`
 	Unit   string `json:"unit,omitempty"`
+	// Example is the field as `pgctrl set` takes it: "ttl=1m",
+	// "parameters.work_mem=16MB".
+	Example string `json:"example"`
 	// Meaning is one sentence.
 	Meaning string `json:"meaning"`
 
@@ -98,6 +101,9 @@ type entryRule struct {
 	// pattern and refused describe the names to the JSON schema.
 	pattern string
 	refused []string
+	// restart lists the entries whose effect is restart, and least the lowest values.
+	restart []string
+	least   map[string]int64
 }
 
 // tableOf reads the fields of a document struct. A fault in the tags is a fault of
@@ -151,8 +157,12 @@ func fieldOf(sf reflect.StructField, path string, index []int) Field {
 		Min: tag("min"), Max: tag("max"), Pattern: tag("pattern"), Format: tag("format"),
 		Unit: tag("unit"), Meaning: tag("says"), index: index,
 	}
-	if f.Effect.Meaning() == "" || f.Meaning == "" {
-		panic(fmt.Sprintf("field %s: needs the tags effect and says", path))
+	if f.Effect.Meaning() == "" || f.Meaning == "" || tag("example") == "" {
+		panic(fmt.Sprintf("field %s: needs the tags effect, example and says", path))
+	}
+	f.Example = path + "=" + tag("example")
+	if f.Type == Map {
+		f.Example = path + "." + tag("example")
 	}
 	if s := tag("enum"); s != "" {
 		f.Enum = strings.Split(s, ",")

@@ -3,10 +3,12 @@ package desired
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"sort"
 	"strings"
 
 	"github.com/pgctrl/pgctrl/pkg/keys"
+	"github.com/pgctrl/pgctrl/pkg/near"
 )
 
 // Kind is one sort of document. A new one is a file with a struct and a call of
@@ -19,15 +21,15 @@ type Kind struct {
 	// Fleet: it belongs to no cluster (nodes).
 	Fleet bool `json:"fleet,omitempty"`
 	// Meaning is one sentence.
-	Meaning string  `json:"meaning"`
-	Fields  []Field `json:"fields"`
+	Meaning string `json:"meaning"`
+	// Standard are the names that exist without a document.
+	Standard []string `json:"standard,omitempty"`
+	// Inherits: a name in the defaults exists in every cluster.
+	Inherits bool    `json:"inherits,omitempty"`
+	Fields   []Field `json:"fields"`
 
 	model     reflect.Type
 	checkName func(string) error
-	// standard names exist without a document; inherits says that a name in the
-	// defaults exists in every cluster.
-	standard []string
-	inherits bool
 	// builtin returns defaults that depend on the document's name or other fields.
 	builtin func(name string, set settings) map[string]any
 	// check looks at one merged document.
@@ -84,12 +86,10 @@ func KindOf(document string) (*Kind, error) {
 	if k, ok := registry[name]; ok {
 		return k, nil
 	}
-	for _, l := range later {
-		if l == name {
-			return nil, fmt.Errorf("document %q is not supported by this version", name)
-		}
+	if slices.Contains(later, name) {
+		return nil, fmt.Errorf("document %q is not supported by this version", name)
 	}
-	if hint := didYouMean(name, kindNames(func(*Kind) bool { return true })); hint != "" {
+	if hint := near.Hint(name, kindNames(func(*Kind) bool { return true })); hint != "" {
 		return nil, fmt.Errorf("unknown document %q; %s", name, hint)
 	}
 	return nil, fmt.Errorf("unknown document %q; expected one of %s", name,
@@ -173,8 +173,8 @@ func (k *Kind) children(path string) (names []string, group map[string]bool) {
 	return names, group
 }
 
-// documentKey is the key of a document of this kind.
-func (k *Kind) documentKey(l keys.Layout, cluster, name string) string {
+// Key is the key of a document of this kind.
+func (k *Kind) Key(l keys.Layout, cluster, name string) string {
 	switch {
 	case k.Fleet:
 		return l.Node(name)

@@ -144,11 +144,11 @@ func (ld *loader) load(k *Kind) {
 		return
 	}
 	layers := map[string][]layer{}
-	for _, name := range k.standard {
+	for _, name := range k.Standard {
 		layers[name] = slices.Clone(shared)
 	}
 	prefixes := []string{ld.layout.ClusterDoc(ld.c.Name, k.Name+"/")}
-	if k.inherits {
+	if k.Inherits {
 		prefixes = append([]string{ld.layout.DefaultsDoc(k.Name + "/")}, prefixes...)
 	}
 	for _, prefix := range prefixes {
@@ -164,7 +164,7 @@ func (ld *loader) load(k *Kind) {
 		}
 	}
 	for _, name := range sortedKeys(layers) {
-		ld.add(k.resolve(name, k.documentKey(ld.layout, ld.c.Name, name), layers[name]), k.Name+"/"+name)
+		ld.add(k.resolve(name, k.Key(ld.layout, ld.c.Name, name), layers[name]), k.Name+"/"+name)
 	}
 	if len(layers) == 0 {
 		// Nobody is there to find a fault in the defaults for all.

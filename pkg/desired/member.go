@@ -9,11 +9,11 @@ import (
 // Member is one PostgreSQL instance of a cluster on a node: members/<member>.
 type Member struct {
 	Meta             `yaml:"-"`
-	Node             string         `yaml:"node" format:"node" required:"true" own:"true" effect:"rebuild" says:"The node it runs on; it never changes: add a member there and remove this one."`
-	Offline          bool           `yaml:"offline" default:"false" effect:"reload" says:"Serves the offline service (reports, copies) and never leads."`
-	FailoverPriority int            `yaml:"failover_priority" default:"1" min:"0" max:"1000" effect:"reload" says:"Which of equally good replicas leads next, the highest first; 0 never leads. Telling values above 0 apart needs Patroni 3.2, older ones treat them alike."`
-	Weight           int            `yaml:"weight" default:"100" min:"0" max:"256" effect:"reload" says:"Its share of the connections to services that go to several members; 0 takes no new ones."`
-	Tags             map[string]any `yaml:"tags" effect:"reload" says:"Further tags for Patroni, such as clonefrom or nosync, and tags of your own."`
+	Node             string         `yaml:"node" format:"node" required:"true" own:"true" effect:"rebuild" example:"pg3" says:"The node it runs on; it never changes: add a member there and remove this one."`
+	Offline          bool           `yaml:"offline" default:"false" effect:"reload" example:"true" says:"Serves the offline service (reports, copies) and never leads."`
+	FailoverPriority int            `yaml:"failover_priority" default:"1" min:"0" max:"1000" effect:"reload" example:"2" says:"Which of equally good replicas leads next, the highest first; 0 never leads. Telling values above 0 apart needs Patroni 3.2, older ones treat them alike."`
+	Weight           int            `yaml:"weight" default:"100" min:"0" max:"256" effect:"reload" example:"50" says:"Its share of the connections to services that go to several members; 0 takes no new ones."`
+	Tags             map[string]any `yaml:"tags" effect:"reload" example:"clonefrom=true" says:"Further tags for Patroni, such as clonefrom or nosync, and tags of your own."`
 }
 
 // CanLead reports whether the member may become the primary.

@@ -2,10 +2,12 @@ package desired
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/pgctrl/pgctrl/pkg/keys"
 	"github.com/pgctrl/pgctrl/pkg/kv"
+	"github.com/pgctrl/pgctrl/pkg/near"
 	"github.com/pgctrl/pgctrl/pkg/observed"
 )
 
@@ -67,30 +69,21 @@ func misplacedPart(l keys.Layout, key string, err error) *Problem {
 		return notSupported(key, "hooks")
 	}
 	known := []string{"nodes", "defaults", "clusters"}
-	if hint := didYouMean(first, known); hint != "" {
+	if hint := near.Hint(first, known); hint != "" {
 		return misplaced(key, hint, "%q is in no known place; the key is ignored", first)
 	}
 	return misplaced(key, "the key is ignored", "%s", strings.TrimPrefix(err.Error(), "key "+key+" "))
 }
 
-func isLater(name string) bool {
-	for _, l := range later {
-		if l == name {
-			return true
-		}
-	}
-	return false
-}
-
 func placeDocument(l keys.Layout, key string, ref keys.Ref) (*Kind, *Problem) {
 	name, doc := ref.Document()
-	if isLater(name) {
+	if slices.Contains(later, name) {
 		return nil, notSupported(key, name)
 	}
 	k := registry[name]
 	switch {
 	case k == nil || k.Fleet:
-		return nil, misplaced(key, didYouMean(name, clusterKinds()),
+		return nil, misplaced(key, near.Hint(name, clusterKinds()),
 			"unknown document %q of cluster %s; the key is ignored", name, ref.Cluster)
 	case k.Named && doc == "":
 		return nil, misplaced(key, "", "expected %s, found no name; the key is ignored", l.ClusterDoc(ref.Cluster, name+"/<name>"))
@@ -104,16 +97,16 @@ func placeDocument(l keys.Layout, key string, ref keys.Ref) (*Kind, *Problem) {
 
 func placeDefault(l keys.Layout, key string, ref keys.Ref) (*Kind, *Problem) {
 	name, doc := ref.Document()
-	if isLater(name) {
+	if slices.Contains(later, name) {
 		return nil, notSupported(key, name)
 	}
 	k := registry[name]
 	switch {
 	case k == nil:
-		return nil, misplaced(key, didYouMean(name, clusterKinds()), "unknown document %q; the key is ignored", name)
+		return nil, misplaced(key, near.Hint(name, clusterKinds()), "unknown document %q; the key is ignored", name)
 	case k.Fleet:
 		return nil, misplaced(key, "", "%s inherit no defaults; the key is ignored", name)
-	case doc != "" && !k.inherits:
+	case doc != "" && !k.Inherits:
 		return nil, misplaced(key, "", "expected %s, found one more part; the key is ignored", l.DefaultsDoc(name))
 	case doc != "":
 		return k, nameProblem(key, k.checkName(doc))

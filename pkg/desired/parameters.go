@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/pgctrl/pgctrl/pkg/near"
 )
 
 // parameterPattern is PostgreSQL's rule for setting names: a name, or two with a
@@ -77,7 +79,7 @@ func checkParameter(name string, v *value) (canonical, wrong, hint string) {
 		}
 	}
 	if level := strings.ToLower(v.source); name == "wal_level" && level != "replica" && level != "logical" {
-		return "", "expected replica or logical, found " + v.found(), didYouMean(level, []string{"replica", "logical"})
+		return "", "expected replica or logical, found " + v.found(), near.Hint(level, []string{"replica", "logical"})
 	}
 	return name, "", ""
 }

@@ -8,13 +8,14 @@ import (
 	"strings"
 
 	"github.com/pgctrl/pgctrl/pkg/keys"
+	"github.com/pgctrl/pgctrl/pkg/near"
 )
 
 // parse types one value by the schema. wrong is empty when it fits; then x is a
 // string, int, bool, Duration, Size, []string or map[string]any.
 func (f *Field) parse(v *value) (x any, wrong, suggestion string) {
 	if v.shape == null {
-		return nil, fmt.Sprintf("expected %s, found nothing", f.expects()), "remove the line to get the default"
+		return nil, fmt.Sprintf("expected %s, found nothing", f.Expects()), "remove the line to get the default"
 	}
 	switch f.Type {
 	case Integer:
@@ -29,8 +30,8 @@ func (f *Field) parse(v *value) (x any, wrong, suggestion string) {
 	return f.parseText(v)
 }
 
-// expects is what belongs into the field, in words.
-func (f *Field) expects() string {
+// Expects is what belongs into the field, in words.
+func (f *Field) Expects() string {
 	switch {
 	case len(f.Enum) > 0 && f.Type == List:
 		return "a list of " + strings.Join(f.Enum, ", ")
@@ -85,7 +86,7 @@ func (f *Field) within(n int64) bool {
 }
 
 func (f *Field) mismatch(v *value) string {
-	return fmt.Sprintf("expected %s, found %s", f.expects(), v.found())
+	return fmt.Sprintf("expected %s, found %s", f.Expects(), v.found())
 }
 
 func (f *Field) parseInteger(v *value) (any, string, string) {
@@ -195,7 +196,7 @@ func (f *Field) parseText(v *value) (any, string, string) {
 		return nil, f.mismatch(v), f.enumHint(v)
 	}
 	if c := strings.IndexFunc(s, isControl); c >= 0 {
-		return nil, fmt.Sprintf("expected %s on one line, found a line break or control character", f.expects()), ""
+		return nil, fmt.Sprintf("expected %s on one line, found a line break or control character", f.Expects()), ""
 	}
 	if f.pattern != nil && !f.pattern.MatchString(s) {
 		return nil, f.mismatch(v), ""
@@ -213,7 +214,7 @@ func (f *Field) enumHint(v *value) string {
 			return fmt.Sprintf("did you mean %q?", word)
 		}
 	}
-	return didYouMean(v.source, f.Enum)
+	return near.Hint(v.source, f.Enum)
 }
 
 func (f *Field) formatted(v *value) (any, string, string) {

@@ -8,19 +8,19 @@ import (
 // Postgres is a cluster's PostgreSQL and Patroni: postgres.
 type Postgres struct {
 	Meta                 `yaml:"-"`
-	Version              int            `yaml:"version" default:"0" min:"0" max:"99" effect:"rebuild" unit:"major version" says:"The PostgreSQL major version, such as 15; 0 takes the newest that all the cluster's nodes have, once, when the cluster forms."`
-	Port                 int            `yaml:"port" default:"5432" min:"1024" max:"65535" effect:"restart" unit:"TCP port" says:"The port PostgreSQL listens on, on every member."`
-	RestPort             int            `yaml:"rest_port" default:"8008" min:"1024" max:"65535" effect:"reload" unit:"TCP port" says:"The port of Patroni's REST API, which HAProxy's checks ask."`
-	DataDirectory        string         `yaml:"data_directory" format:"path" pattern:"^(/[A-Za-z0-9_][A-Za-z0-9._-]*)*$" note:"/var/lib/postgresql/<version>/<cluster>" effect:"rebuild" says:"Where the data is, on every member; taken once, when the cluster forms."`
-	Parameters           map[string]any `yaml:"parameters" effect:"reload" says:"PostgreSQL's own settings, such as work_mem: 16MB; what a running server can't take waits as PendingRestart."`
-	TTL                  Duration       `yaml:"ttl" default:"30s" min:"20s" max:"1h" effect:"reload" unit:"whole seconds" says:"How long the leader key lives without its leader; after a crash no other member leads before."`
-	LoopWait             Duration       `yaml:"loop_wait" default:"10s" min:"1s" max:"10m" effect:"reload" unit:"whole seconds" says:"How often Patroni looks after its PostgreSQL; loop_wait + 2 * retry_timeout must not exceed ttl."`
-	RetryTimeout         Duration       `yaml:"retry_timeout" default:"10s" min:"3s" max:"30m" effect:"reload" unit:"whole seconds" says:"How long Patroni retries etcd and PostgreSQL before it gives up leading."`
-	MaximumLagOnFailover Size           `yaml:"maximum_lag_on_failover" default:"1MB" effect:"reload" says:"A replica that is further behind than this does not lead after a crash."`
-	SynchronousMode      string         `yaml:"synchronous_mode" default:"off" enum:"off,on,strict" effect:"reload" says:"on: a commit waits for a replica while there is one; strict: also when there is none, so that writes stop rather than be lost."`
-	FailsafeMode         bool           `yaml:"failsafe_mode" default:"true" effect:"reload" says:"The primary keeps leading without etcd for as long as it sees all members."`
-	UsePgRewind          bool           `yaml:"use_pg_rewind" default:"true" effect:"reload" says:"A former primary is rewound to follow the new one, rather than copied again."`
-	UseSlots             bool           `yaml:"use_slots" default:"true" effect:"reload" says:"The primary keeps WAL for every member by replication slots."`
+	Version              int            `yaml:"version" default:"0" min:"0" max:"99" effect:"rebuild" unit:"major version" example:"15" says:"The PostgreSQL major version, 13 or later; 0 takes the newest that all the cluster's nodes have, once, when the cluster forms."`
+	Port                 int            `yaml:"port" default:"5432" min:"1024" max:"65535" effect:"restart" unit:"TCP port" example:"5442" says:"The port PostgreSQL listens on, on every member."`
+	RestPort             int            `yaml:"rest_port" default:"8008" min:"1024" max:"65535" effect:"reload" unit:"TCP port" example:"8018" says:"The port of Patroni's REST API, which HAProxy's checks ask."`
+	DataDirectory        string         `yaml:"data_directory" format:"path" pattern:"^(/[A-Za-z0-9_][A-Za-z0-9._-]*)*$" note:"/var/lib/postgresql/<version>/<cluster>" effect:"rebuild" example:"/data/pg-test" says:"Where the data is, on every member; taken once, when the cluster forms."`
+	Parameters           map[string]any `yaml:"parameters" effect:"reload" example:"work_mem=16MB" says:"PostgreSQL's own settings, such as work_mem: 16MB; what a running server can't take waits as PendingRestart."`
+	TTL                  Duration       `yaml:"ttl" default:"30s" min:"20s" max:"1h" effect:"reload" unit:"whole seconds" example:"1m" says:"How long the leader key lives without its leader; after a crash no other member leads before."`
+	LoopWait             Duration       `yaml:"loop_wait" default:"10s" min:"1s" max:"10m" effect:"reload" unit:"whole seconds" example:"5s" says:"How often Patroni looks after its PostgreSQL; loop_wait + 2 * retry_timeout must not exceed ttl."`
+	RetryTimeout         Duration       `yaml:"retry_timeout" default:"10s" min:"3s" max:"30m" effect:"reload" unit:"whole seconds" example:"5s" says:"How long Patroni retries etcd and PostgreSQL before it gives up leading."`
+	MaximumLagOnFailover Size           `yaml:"maximum_lag_on_failover" default:"1MB" effect:"reload" example:"16MB" says:"A replica that is further behind than this does not lead after a crash."`
+	SynchronousMode      string         `yaml:"synchronous_mode" default:"off" enum:"off,on,strict" effect:"reload" example:"on" says:"on: a commit waits for a replica while there is one; strict: also when there is none, so that writes stop rather than be lost."`
+	FailsafeMode         bool           `yaml:"failsafe_mode" default:"true" effect:"reload" example:"false" says:"The primary keeps leading without etcd for as long as it sees all members."`
+	UsePgRewind          bool           `yaml:"use_pg_rewind" default:"true" effect:"reload" example:"false" says:"A former primary is rewound to follow the new one, rather than copied again."`
+	UseSlots             bool           `yaml:"use_slots" default:"true" effect:"reload" example:"false" says:"The primary keeps WAL for every member by replication slots."`
 }
 
 // DataDir is where the data is of a cluster of the given major version.
@@ -82,5 +82,8 @@ var _ = register(Kind{
 	check:   checkPostgres,
 	store:   func(c *Cluster, _ string, doc any) { c.Postgres = *doc.(*Postgres) },
 }, Postgres{}, map[string]*entryRule{
-	"parameters": {check: checkParameter, effect: parameterEffect, pattern: parameterPattern, refused: sortedKeys(refusedParameters)},
+	"parameters": {
+		check: checkParameter, effect: parameterEffect, pattern: parameterPattern,
+		refused: sortedKeys(refusedParameters), restart: restartParameters, least: patroniFloor,
+	},
 })

@@ -55,7 +55,7 @@ func (k *Kind) resolve(name, key string, layers []layer) *resolved {
 		if _, ok := d.full[f.Path]; f.Required && !ok {
 			d.problems = append(d.problems, Problem{
 				Key: key, Kind: k.Name, Field: f.Path, Reason: observed.InvalidDocument,
-				Message: fmt.Sprintf("expected %s, found nothing; the field is required", f.expects()),
+				Message: fmt.Sprintf("expected %s, found nothing; the field is required", f.Expects()),
 			})
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/pgctrl/pgctrl/pkg/keys"
+	"github.com/pgctrl/pgctrl/pkg/near"
 )
 
 // Service is a port of every HAProxy of the cluster: services/<name>.
@@ -12,22 +13,22 @@ import (
 // which is HAProxy's own page and metrics rather than a way to PostgreSQL.
 type Service struct {
 	Meta           `yaml:"-"`
-	Port           int      `yaml:"port" min:"1" max:"65535" own:"true" note:"primary 5433, replica 5434, default 5436, offline 5438, stats 9101; any other name needs one" effect:"move" unit:"TCP port" says:"The port clients connect to, on every member's node and every node with role proxy."`
-	Role           string   `yaml:"role" enum:"primary,replica,offline,stats" own:"true" note:"by the names primary, replica, default (primary), offline and stats; any other name needs one" effect:"reload" says:"Which members take the connections."`
-	Backend        string   `yaml:"backend" default:"postgres" enum:"postgres" later:"pgbouncer=PgBouncer is not part of this version yet; use postgres" effect:"reload" says:"What connections go to on the member: postgres, directly."`
-	Fallback       string   `yaml:"fallback" enum:"none,primary,replica" note:"by role: replica falls back to primary, offline to replica, primary to none" effect:"reload" says:"Who takes the connections when no member of the role can."`
-	MaxLag         Size     `yaml:"max_lag" note:"16MB for role replica, otherwise 0B: no bound" effect:"reload" says:"A replica that is further behind takes no connections; 0B sets no bound."`
-	Enabled        bool     `yaml:"enabled" default:"true" effect:"move" says:"false switches off a service that exists by default."`
-	ConnectTimeout Duration `yaml:"connect_timeout" default:"250ms" min:"50ms" max:"1m" effect:"reload" says:"How long HAProxy waits for a member before it tries again; with retries, how long a client is held during a move."`
-	Retries        int      `yaml:"retries" default:"20" min:"0" max:"1000" effect:"reload" says:"How often HAProxy tries a connection again, each time on another member if there is one."`
-	ClientTimeout  Duration `yaml:"client_timeout" default:"24h" min:"1s" max:"720h" effect:"reload" says:"A client that says nothing for this long is disconnected."`
-	ServerTimeout  Duration `yaml:"server_timeout" default:"24h" min:"1s" max:"720h" effect:"reload" says:"A query that answers nothing for this long is cut."`
-	MaxConn        int      `yaml:"maxconn" default:"10000" min:"1" max:"1000000" effect:"reload" unit:"connections" says:"How many clients one HAProxy takes on this port; further ones wait."`
-	Inter          Duration `yaml:"inter" default:"2s" min:"100ms" max:"1m" effect:"reload" says:"How often HAProxy checks a member that is up."`
-	FastInter      Duration `yaml:"fastinter" default:"1s" min:"100ms" max:"1m" effect:"reload" says:"How often it checks a member that is changing."`
-	DownInter      Duration `yaml:"downinter" default:"1s" min:"100ms" max:"1m" effect:"reload" says:"How often it checks a member that is down."`
-	Rise           int      `yaml:"rise" default:"2" min:"1" max:"10" effect:"reload" unit:"checks" says:"How many good checks bring a member up."`
-	Fall           int      `yaml:"fall" default:"3" min:"1" max:"10" effect:"reload" unit:"checks" says:"How many bad checks take a member down."`
+	Port           int      `yaml:"port" min:"1" max:"65535" own:"true" note:"primary 5433, replica 5434, default 5436, offline 5438, stats 9101; any other name needs one" effect:"move" unit:"TCP port" example:"5440" says:"The port clients connect to, on every member's node and every node with role proxy."`
+	Role           string   `yaml:"role" enum:"primary,replica,offline,stats" own:"true" note:"by the names primary, replica, default (primary), offline and stats; any other name needs one" effect:"reload" example:"replica" says:"Which members take the connections."`
+	Backend        string   `yaml:"backend" default:"postgres" enum:"postgres" later:"pgbouncer=PgBouncer is not part of this version yet; use postgres" effect:"reload" example:"postgres" says:"What connections go to on the member: postgres, directly."`
+	Fallback       string   `yaml:"fallback" enum:"none,primary,replica" note:"by role: replica falls back to primary, offline to replica, primary to none" effect:"reload" example:"none" says:"Who takes the connections when no member of the role can."`
+	MaxLag         Size     `yaml:"max_lag" note:"16MB for role replica, otherwise 0B: no bound" effect:"reload" example:"64MB" says:"A replica that is further behind takes no connections; 0B sets no bound."`
+	Enabled        bool     `yaml:"enabled" default:"true" effect:"move" example:"false" says:"false switches off a service that exists by default."`
+	ConnectTimeout Duration `yaml:"connect_timeout" default:"250ms" min:"50ms" max:"1m" effect:"reload" example:"500ms" says:"How long HAProxy waits for a member before it tries again; with retries, how long a client is held during a move."`
+	Retries        int      `yaml:"retries" default:"20" min:"0" max:"1000" effect:"reload" example:"10" says:"How often HAProxy tries a connection again, each time on another member if there is one."`
+	ClientTimeout  Duration `yaml:"client_timeout" default:"24h" min:"1s" max:"720h" effect:"reload" example:"1h" says:"A client that says nothing for this long is disconnected."`
+	ServerTimeout  Duration `yaml:"server_timeout" default:"24h" min:"1s" max:"720h" effect:"reload" example:"1h" says:"A query that answers nothing for this long is cut."`
+	MaxConn        int      `yaml:"maxconn" default:"10000" min:"1" max:"1000000" effect:"reload" unit:"connections" example:"2000" says:"How many clients one HAProxy takes on this port; further ones wait."`
+	Inter          Duration `yaml:"inter" default:"2s" min:"100ms" max:"1m" effect:"reload" example:"1s" says:"How often HAProxy checks a member that is up."`
+	FastInter      Duration `yaml:"fastinter" default:"1s" min:"100ms" max:"1m" effect:"reload" example:"500ms" says:"How often it checks a member that is changing."`
+	DownInter      Duration `yaml:"downinter" default:"1s" min:"100ms" max:"1m" effect:"reload" example:"2s" says:"How often it checks a member that is down."`
+	Rise           int      `yaml:"rise" default:"2" min:"1" max:"10" effect:"reload" unit:"checks" example:"3" says:"How many good checks bring a member up."`
+	Fall           int      `yaml:"fall" default:"3" min:"1" max:"10" effect:"reload" unit:"checks" example:"2" says:"How many bad checks take a member down."`
 }
 
 // StatsService is the reserved name of HAProxy's own page.
@@ -67,7 +68,7 @@ func checkService(d *resolved) []Problem {
 	for _, f := range []string{"port", "role"} {
 		if _, ok := d.full[f]; !ok {
 			p := d.problem(f, "expected a value, found nothing; only the standard services have one by themselves")
-			p.Suggestion = didYouMean(d.name, sortedKeys(standardServices))
+			p.Suggestion = near.Hint(d.name, sortedKeys(standardServices))
 			out = append(out, p)
 		}
 	}
@@ -110,8 +111,8 @@ var _ = register(Kind{
 	Name: "services", Named: true,
 	Meaning:   "A port of every HAProxy of the cluster, and the members it leads to.",
 	checkName: keys.CheckName,
-	standard:  sortedKeys(standardServices),
-	inherits:  true,
+	Standard:  sortedKeys(standardServices),
+	Inherits:  true,
 	builtin:   serviceDefaults,
 	check:     checkService,
 	store: func(c *Cluster, name string, doc any) {

@@ -42,19 +42,3 @@ func TestSize(t *testing.T) {
 		}
 	}
 }
-
-func TestNear(t *testing.T) {
-	names := []string{"address", "roles", "port", "rest_port", "parameters"}
-	for typed, meant := range map[string]string{
-		"adress": "address", "adrdess": "address", "Port": "port", "prot": "port", "param": "parameters", "role": "roles",
-	} {
-		if got, ok := near(typed, names); !ok || got != meant {
-			t.Errorf("%s: got %q, want %q", typed, got, meant)
-		}
-	}
-	for _, far := range []string{"x", "", "interface", "p"} {
-		if got, ok := near(far, names); ok {
-			t.Errorf("%s: got %q, want nothing", far, got)
-		}
-	}
-}

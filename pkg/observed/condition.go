@@ -3,6 +3,8 @@
 // only; it imports no driver and no etcd.
 package observed
 
+//go:generate go run ./internal/gen ../../docs/conditions.md
+
 import (
 	"fmt"
 	"sort"
@@ -24,17 +26,24 @@ type Type string
 
 // The condition types.
 const (
-	// Valid: the documents can be read and agree with one another.
-	Valid Type = "Valid"
-	// Planned: the controllers have turned the documents into plans.
-	Planned Type = "Planned"
-	// Applied: the host is what the plan says.
-	Applied Type = "Applied"
-	// Healthy: what was applied works.
-	Healthy Type = "Healthy"
-	// Primary: the cluster has a confirmed primary.
+	Valid      Type = "Valid"
+	Planned    Type = "Planned"
+	Applied    Type = "Applied"
+	Healthy    Type = "Healthy"
 	HasPrimary Type = "Primary"
 )
+
+// Types explains every type, in the order in which a change passes them.
+var Types = []struct {
+	Type    Type
+	Meaning string
+}{
+	{Valid, "the documents can be read and agree with one another"},
+	{Planned, "the controllers have turned the documents into plans"},
+	{Applied, "the host is what the plan says"},
+	{Healthy, "what was applied works"},
+	{HasPrimary, "the cluster has a confirmed primary"},
+}
 
 // Reason is why a condition is not true: one word for machines (R12). Every
 // reason the program can give is listed here and described in reasons.go.

@@ -41,6 +41,7 @@ const (
 	NotStreaming       Reason = "NotStreaming"
 	FixedAtForming     Reason = "FixedAtForming"
 	RouteDiffers       Reason = "RouteDiffers"
+	Frozen             Reason = "Frozen"
 	Internal           Reason = "Internal"
 )
 
@@ -64,7 +65,7 @@ var Meaning = map[Reason]string{
 	Stopped:            "a unit that only people and Patroni stop is stopped; pgctrl does not start it",
 	ApplyFailed:        "the host refused an act of the agent",
 	UnsupportedSchema:  "the plan was written by a newer program than this agent understands; the last good plan stays",
-	PendingRestart:     "a value waits for a restart that only an operation does",
+	PendingRestart:     "a value waits for a restart of PostgreSQL; nothing restarts it as a side effect",
 	NotLeader:          "this is done by the leader's agent",
 	NoLeader:           "Patroni's leader key is absent",
 	NotConfirmed:       "the leader's PostgreSQL has not been seen to accept writes",
@@ -84,6 +85,7 @@ var Meaning = map[Reason]string{
 	VersionUnavailable: "no PostgreSQL version is installed on all the cluster's nodes",
 	NotStreaming:       "a replica does not stream from the leader",
 	RouteDiffers:       "a node does not send a read-write service to the confirmed primary",
+	Frozen:             "a file on the node says to leave it alone: nothing is applied or repaired there until the file is removed; routes still follow the leader",
 	FixedAtForming:     "a setting that was taken once, when the cluster formed, says something else now; that has no effect",
 	Internal:           "a fault in pgctrl itself; the log has the details",
 }

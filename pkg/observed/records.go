@@ -78,6 +78,17 @@ type Report struct {
 	Facts map[string]string `json:"facts,omitempty"`
 }
 
+// FactReplication is the fact of a postgres report that says how the node's member
+// follows, seen on its own PostgreSQL. It is absent while the member leads, takes
+// writes, or has not been asked.
+const (
+	FactReplication = "replication"
+	// ReplicationStreaming: a WAL receiver brings WAL.
+	ReplicationStreaming = "streaming"
+	// ReplicationWaiting: none does, or PostgreSQL does not answer.
+	ReplicationWaiting = "waiting"
+)
+
 // Condition returns the report's condition of the given type.
 func (r Report) Condition(t Type) (Condition, bool) {
 	for _, c := range r.Conditions {

@@ -53,9 +53,9 @@ func (s *server) introduceOnce(ctx context.Context, c *store.Client) error {
 		is.Endpoints = was.Endpoints
 	}
 	switch {
-	case older(version.String(), is.Newest):
+	case version.Older(version.String(), is.Newest):
 		return fmt.Errorf("%w: it is %s, this is %s; upgrade this server", ErrTooOld, is.Newest, version.String())
-	case is.Newest == "" || older(is.Newest, version.String()):
+	case is.Newest == "" || version.Older(is.Newest, version.String()):
 		is.Newest = version.String()
 	}
 	if exists && is.Newest == was.Newest && slices.Equal(is.Endpoints, was.Endpoints) {
@@ -66,19 +66,6 @@ func (s *server) introduceOnce(ctx context.Context, c *store.Client) error {
 	}
 	s.Log.Info("store identified", zap.String("incarnation", is.Incarnation), zap.Strings("endpoints", is.Endpoints), zap.String("newest", is.Newest))
 	return nil
-}
-
-// older compares versions such as v0.1.0. One that is no number, as of a build from
-// a working tree, is older than nothing.
-func older(a, b string) bool {
-	x, okX := numbers(a)
-	y, okY := numbers(b)
-	return okX && okY && slices.Compare(x[:], y[:]) < 0
-}
-
-func numbers(v string) (n [3]int, ok bool) {
-	_, err := fmt.Sscanf(v, "v%d.%d.%d", &n[0], &n[1], &n[2])
-	return n, err == nil
 }
 
 // newIncarnation is random: a store that was restored or made anew must not be

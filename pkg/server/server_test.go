@@ -173,17 +173,3 @@ func TestReachable(t *testing.T) {
 		}
 	}
 }
-
-func TestOlder(t *testing.T) {
-	for _, c := range []struct {
-		a, b string
-		want bool
-	}{
-		{"v0.1.0", "v0.2.0", true}, {"v0.10.0", "v0.9.0", false}, {"v0.1.0-3-gabc", "v0.1.0", false},
-		{"dev", "v9.0.0", false}, {"v0.1.0", "dev", false}, {"v0.1.0", "", false}, {"v0.1.0", "v0.1.0", false},
-	} {
-		if got := older(c.a, c.b); got != c.want {
-			t.Errorf("older(%q, %q) = %v", c.a, c.b, got)
-		}
-	}
-}

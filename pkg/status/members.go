@@ -67,13 +67,39 @@ func (c *computer) lively(r *Member, m patroni.Member) {
 	if m.State == "running" && m.Replication != "" {
 		r.State = m.Replication // 3.x: "streaming" is a word of its own there
 	}
-	// Before 3.0.3 there is no such word, and "running" is all that is known.
-	r.Follows = m.Running() && (m.Replication == "" || m.Replication == "streaming") && m.Timeline >= c.out.Timeline
+	// Before 3.0.3 Patroni has no such word, and "running" is all that it says.
+	streams := m.Replication == "" || m.Replication == streaming
+	switch c.replication(r.Node) {
+	case observed.ReplicationStreaming:
+		streams = true
+		if m.Running() {
+			r.State = streaming
+		}
+	case observed.ReplicationWaiting:
+		streams = false
+		if r.State == streaming {
+			r.State = "running"
+		}
+	}
+	r.Follows = m.Running() && streams && m.Timeline >= c.out.Timeline
 	// Projected snapshots have no WAL positions.
 	if leader.XLogLocation > 0 && m.XLogLocation > 0 {
 		lag := max(0, leader.XLogLocation-m.XLogLocation)
 		r.Lag = &lag
 	}
+}
+
+// streaming is Patroni's word for it.
+const streaming = "streaming"
+
+// replication is how the node's own agent sees its member follow, which it knows
+// within a quarter of a second and Patroni's member key within ten; empty when
+// no agent says.
+func (c *computer) replication(node string) string {
+	if !c.alive[node] {
+		return "" // what it said last is of an unknown age
+	}
+	return c.reports[node]["postgres"].Facts[observed.FactReplication]
 }
 
 // leadership adds what is wrong with who leads and who follows.
@@ -152,6 +178,8 @@ func (c *computer) following() {
 			what = "has no running Patroni"
 		case m.Timeline > 0 && m.Timeline < c.out.Timeline:
 			what = fmt.Sprintf("is on timeline %d, the leader on %d", m.Timeline, c.out.Timeline)
+		case m.State == "running":
+			what = "runs, and its WAL receiver gets nothing yet"
 		}
 		c.add("postgres", m.Node, observed.Condition{
 			Type: observed.Healthy, Status: observed.False, Reason: observed.NotStreaming, Key: c.Layout.Members(c.Cluster) + m.Name,

@@ -19,14 +19,15 @@ var notes = []observed.Reason{
 var urgency = []observed.Reason{
 	observed.WrongSystem, observed.DuplicateMember, observed.LeaderFlapping, observed.StoreChanged,
 	observed.NoLeader, observed.NotConfirmed, observed.RouteDiffers, observed.NodeAbsent, observed.Stopped, observed.NotStreaming,
-	observed.PortInUse, observed.MissingProgram, observed.Rejected, observed.RolledBack, observed.ApplyFailed,
+	observed.Frozen, observed.PortInUse, observed.MissingProgram, observed.Rejected, observed.RolledBack, observed.ApplyFailed,
 	observed.NotAnswering, observed.Internal, observed.InvalidDocument, observed.PortConflict, observed.UnknownNode,
 	observed.PlanTooLarge, observed.VersionUnavailable, observed.UnsupportedSchema,
 	observed.WaitingForNode, observed.WaitingForSecret, observed.WaitingForLeader,
 	observed.StaleView, observed.RollingOut, observed.NotPlanned, observed.NotApplied,
 }
 
-// Blocking reports whether the condition stands between the cluster and Ready.
+// Blocking reports whether the condition stands between the cluster and Ready. A
+// freeze does once something waits for its end: what was asked for is not in force.
 func (c Condition) Blocking() bool {
 	return c.Bad() && !slices.Contains(notes, c.Reason)
 }
@@ -37,6 +38,9 @@ func (c Condition) rank() int {
 			return i
 		}
 		return len(urgency)
+	}
+	if c.Reason == observed.Frozen {
+		return 99 // a node that does nothing explains more than any other note
 	}
 	if i := slices.Index(notes, c.Reason); i >= 0 {
 		return 100 + i

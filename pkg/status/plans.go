@@ -114,6 +114,10 @@ func (c *computer) applied(node string, unfinished map[string]bool) {
 			if !worthSaying(cond) {
 				continue
 			}
+			if cond.Reason == observed.Frozen && !cond.Bad() {
+				c.add("", node, cond) // every concern of the node says so; once is enough
+				continue
+			}
 			if cond.Key == "" {
 				cond.Key = p.key
 			}
@@ -130,7 +134,7 @@ func worthSaying(c observed.Condition) bool {
 	case observed.NoLeader, observed.NotConfirmed, observed.StandbyCluster, observed.PatroniTooOld, observed.PatroniPaused:
 		return false
 	}
-	return c.Bad()
+	return c.Bad() || c.Reason == observed.Frozen
 }
 
 // count adds up the nodes that are to have something, and those that have it all.

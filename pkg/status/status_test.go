@@ -80,6 +80,33 @@ func refuse(m *kv.Map, node, concern string, reason observed.Reason) {
 	})))
 }
 
+// follows is the node's report with what its agent sees of replication.
+func follows(m *kv.Map, node, fact string) {
+	key := keys.Default.ObservedKey(node, "pg-test", "postgres")
+	e, _ := m.Get(key)
+	r, _ := observed.Decode[observed.Report](e)
+	r.Facts = map[string]string{observed.FactReplication: fact}
+	controllertest.Put(m, key, string(observed.Encode(r)))
+}
+
+// freeze is the node's reports while a file tells it to leave things alone; waits
+// is the concern in which something differs.
+func freeze(m *kv.Map, node, waits string) {
+	for _, concern := range []string{"postgres", "haproxy"} {
+		key := keys.Default.ObservedKey(node, "pg-test", concern)
+		e, _ := m.Get(key)
+		r, _ := observed.Decode[observed.Report](e)
+		r.Conditions = []observed.Condition{
+			{Type: observed.Applied, Status: observed.True},
+			{Type: observed.Healthy, Status: observed.True, Reason: observed.Frozen, Message: "nothing is applied while /f exists"},
+		}
+		if concern == waits {
+			r.Conditions[0] = observed.Condition{Type: observed.Applied, Status: observed.False, Reason: observed.Frozen, Message: "left so"}
+		}
+		controllertest.Put(m, key, string(observed.Encode(r)))
+	}
+}
+
 // input is what somebody who can't read secrets knows.
 func input(m *kv.Map) status.Input {
 	m = &kv.Map{At: m.At, Keys: maps.Clone(m.Keys)}
@@ -126,6 +153,11 @@ func TestConditions(t *testing.T) {
 		{"misplaced key", func(m *kv.Map) { put(m, docs+"servces/x", "") }, observed.MisplacedKey, "servces", true, 3},
 		{"member stopped", func(m *kv.Map) { put(m, "/pg/pg-test/members/pg-test-2", `{"state":"stopped","role":"replica"}`) }, observed.NotStreaming, "says stopped", false, 3},
 		{"member gone", func(m *kv.Map) { delete(m.Keys, "/pg/pg-test/members/pg-test-2") }, observed.NotStreaming, "no running Patroni", false, 3},
+		{"runs and does not stream", func(m *kv.Map) { follows(m, "pg2", "waiting") }, observed.NotStreaming,
+			"pg-test-2 does not stream from pg-test-1: it runs, and its WAL receiver gets nothing yet", false, 3},
+		{"streams, as its agent says", func(m *kv.Map) { follows(m, "pg2", "streaming") }, "", "", true, 3},
+		{"frozen", func(m *kv.Map) { freeze(m, "pg2", "") }, observed.Frozen, "/f exists", true, 3},
+		{"frozen, and something waits", func(m *kv.Map) { freeze(m, "pg2", "haproxy") }, observed.Frozen, "left so", false, 2},
 		{"old timeline", func(m *kv.Map) {
 			put(m, "/pg/pg-test/members/pg-test-1", `{"state":"running","role":"master","timeline":2}`)
 		}, observed.NotStreaming, "is on timeline 1, the leader on 2", false, 3},
@@ -175,6 +207,62 @@ func TestRolesComeFromTheLeaderKey(t *testing.T) {
 		if want := map[bool]string{true: status.Leader, false: status.Replica}[row.Name == "pg-test-3"]; row.Role != want {
 			t.Errorf("%s is %s", row.Name, row.Role)
 		}
+	}
+}
+
+// TestFollowing: a node's own agent knows better than Patroni's key, which says
+// "running" of a replica that waits (before 3.0.3), and is up to ten seconds old.
+func TestFollowing(t *testing.T) {
+	for _, c := range []struct {
+		patroni, fact string
+		state         string
+		follows       bool
+	}{
+		{`"state":"running"`, "", "running", true},
+		{`"state":"running"`, "waiting", "running", false},
+		{`"state":"running"`, "streaming", "streaming", true},
+		{`"state":"running","replication_state":"streaming"`, "", "streaming", true},
+		{`"state":"running","replication_state":"streaming"`, "waiting", "running", false},
+		{`"state":"running","replication_state":"in archive recovery"`, "", "in archive recovery", false},
+		{`"state":"running","replication_state":"in archive recovery"`, "waiting", "in archive recovery", false},
+		{`"state":"running","replication_state":"in archive recovery"`, "streaming", "streaming", true},
+		{`"state":"streaming"`, "waiting", "running", false},
+		{`"state":"streaming"`, "streaming", "streaming", true},
+		{`"state":"stopped"`, "streaming", "stopped", false},
+		{`"state":"creating replica"`, "waiting", "creating replica", false},
+	} {
+		m := healthy(t)
+		controllertest.Put(m, "/pg/pg-test/members/pg-test-2", `{"role":"replica","timeline":1,`+c.patroni+`}`)
+		if c.fact != "" {
+			follows(m, "pg2", c.fact)
+		}
+		got := status.Compute(input(m)).Members[1]
+		if got.State != c.state || got.Follows != c.follows {
+			t.Errorf("Patroni says %s, the agent %q: %s, follows %v; want %s, %v", c.patroni, c.fact, got.State, got.Follows, c.state, c.follows)
+		}
+	}
+}
+
+// TestAnAbsentAgentIsNotAsked: what it said last is of an unknown age.
+func TestAnAbsentAgentIsNotAsked(t *testing.T) {
+	m := healthy(t)
+	follows(m, "pg2", "waiting")
+	delete(m.Keys, "/pgctrl/alive/pg2")
+	if got := status.Compute(input(m)).Members[1]; !got.Follows {
+		t.Errorf("%+v", got)
+	}
+}
+
+// TestAFreezeIsSaidOnce: each concern of a frozen node reports it.
+func TestAFreezeIsSaidOnce(t *testing.T) {
+	m := healthy(t)
+	freeze(m, "pg2", "")
+	cs := status.Compute(input(m)).Conditions
+	if len(cs) != 1 || cs[0].Node != "pg2" || cs[0].Concern != "" {
+		t.Errorf("%+v", cs)
+	}
+	if l := status.Fleet(input(m))[0]; !l.Ready || l.Worst == nil || l.Worst.Reason != observed.Frozen {
+		t.Errorf("%+v", l)
 	}
 }
 

@@ -77,8 +77,8 @@ type Member struct {
 	// Patroni says nothing of the member.
 	State    string `json:"state,omitempty"`
 	Timeline int64  `json:"timeline,omitempty"`
-	// Follows: a replica that runs on the leader's timeline and, where Patroni says
-	// so (3.0.3 and later), streams.
+	// Follows: a replica that runs on the leader's timeline and streams, as its node's
+	// agent sees it; without an agent's word, as Patroni says (3.0.3 and later).
 	Follows bool `json:"follows,omitempty"`
 	// Lag is how many bytes it is behind the leader; nil when not known.
 	Lag            *int64 `json:"lag,omitempty"`

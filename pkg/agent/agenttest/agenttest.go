@@ -181,7 +181,7 @@ func (w watcher) Last() agent.PostgresState {
 }
 
 func (w watcher) Run(ctx context.Context, changed func()) {
-	for {
+	for first := true; ; first = false {
 		w.h.mu.Lock()
 		before, every := w.h.last, 250*time.Millisecond
 		if w.h.fast {
@@ -189,7 +189,7 @@ func (w watcher) Run(ctx context.Context, changed func()) {
 		}
 		w.h.last = w.h.local
 		before.At = time.Time{}
-		news := before != w.h.last
+		news := first || before != w.h.last
 		w.h.last.At = time.Now()
 		w.h.mu.Unlock()
 		if news {

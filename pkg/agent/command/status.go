@@ -139,8 +139,10 @@ func localWords(l agent.LocalStatus, s style) string {
 		return s.yellow("not asked yet")
 	case !l.Reachable:
 		return s.red("does not answer") + " (asked " + ago(l.Age) + " ago)"
+	case l.Streaming:
+		return "is in recovery and streams (asked " + ago(l.Age) + " ago)"
 	case l.InRecovery:
-		return "is in recovery (asked " + ago(l.Age) + " ago)"
+		return "is in recovery, " + s.yellow("not streaming") + " (asked " + ago(l.Age) + " ago)"
 	}
 	return fmt.Sprintf("takes writes on timeline %d (asked %s ago)", l.Timeline, ago(l.Age))
 }
@@ -158,6 +160,9 @@ func concernWords(con agent.ConcernStatus) (state, why string) {
 	for _, c := range con.Conditions {
 		if c.Type == observed.Applied && c.Bad() {
 			state = "not applied"
+		}
+		if c.Reason == observed.Frozen && !c.Bad() {
+			continue // said of the cluster as a whole
 		}
 		if c.Bad() || c.Reason != "" && c.Reason != observed.NotLeader {
 			text := string(c.Reason) + ": " + c.Message

@@ -109,7 +109,9 @@ func (l *localPostgres) Run(ctx context.Context, changed func()) {
 // Last implements agent.PostgresWatcher.
 func (l *localPostgres) Last() agent.PostgresState {
 	s := l.w.Last()
-	return agent.PostgresState{Reachable: s.Reachable, InRecovery: s.InRecovery, System: s.System, Timeline: s.Timeline, At: s.At}
+	return agent.PostgresState{
+		Reachable: s.Reachable, InRecovery: s.InRecovery, Streaming: s.Streaming, System: s.System, Timeline: s.Timeline, At: s.At,
+	}
 }
 
 // Fast implements agent.PostgresWatcher.

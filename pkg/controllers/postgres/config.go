@@ -20,6 +20,10 @@ var baseParameters = map[string]any{
 	"max_replication_slots": 10,
 	// Enough for a replica that restarts when slots are off; with slots they hold it.
 	"wal_keep_size": "128MB",
+	// A replica asks again this soon when its slot is not there yet or its leader has
+	// just changed. With PostgreSQL's 5 s a new replica runs that long without a word
+	// from the leader, and a move in that time loses what was written in it.
+	"wal_retrieve_retry_interval": "1s",
 	// Switching archiving on later would cost a restart; this archives nothing.
 	"archive_mode":    "on",
 	"archive_command": "/bin/true",

@@ -5,4 +5,8 @@
 // (Patroni's REST API says yes up to seconds before). It keeps one connection open,
 // because a connection that has to be made after the promotion is exactly the
 // connection that a starting server may refuse.
+//
+// Of a replica it says whether it streams, which is more than that it runs: one
+// whose slot the leader has not made yet runs, and would be promoted without the
+// last writes.
 package postgres

@@ -23,10 +23,21 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type server struct {
 	t        *testing.T
 	dir, bin string
+	sub      string // data directory below dir
 	cfg      Config
 }
 
 func newServer(t *testing.T) *server {
+	t.Helper()
+	s := emptyServer(t)
+	s.run("initdb", "-D", s.data(), "--no-sync", "--auth=peer", "-U", "postgres")
+	s.write("pg_hba.conf", "local all postgres peer map=pgctrl\nlocal replication postgres peer map=pgctrl\n")
+	s.write("pg_ident.conf", "pgctrl postgres postgres\npgctrl root postgres\n")
+	s.write("postgresql.auto.conf", s.settings())
+	return s
+}
+
+func emptyServer(t *testing.T) *server {
 	t.Helper()
 	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
 	if len(found) == 0 {
@@ -37,16 +48,28 @@ func newServer(t *testing.T) *server {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	s := &server{t: t, dir: dir, bin: filepath.Dir(found[len(found)-1]), cfg: Config{Dir: dir, Port: 5499}}
+	s := &server{t: t, dir: dir, sub: "data", bin: filepath.Dir(found[len(found)-1]), cfg: Config{Dir: dir, Port: 5499}}
 	s.sh("chown", "postgres", dir)
-	s.run("initdb", "-D", s.data(), "--no-sync", "--auth=peer", "-U", "postgres")
-	s.write("pg_hba.conf", "local all postgres peer map=pgctrl\n")
-	s.write("pg_ident.conf", "pgctrl postgres postgres\npgctrl root postgres\n")
-	s.write("postgresql.auto.conf", fmt.Sprintf("port = 5499\nlisten_addresses = ''\nunix_socket_directories = '%s'\nfsync = off\nshared_buffers = 16MB\n", dir))
 	return s
 }
 
-func (s *server) data() string { return filepath.Join(s.dir, "data") }
+// replica is a copy of s in the same folder that streams from it through a slot.
+func (s *server) replica(slot string) *server {
+	s.t.Helper()
+	r := *s
+	r.sub, r.cfg.Port = "replica", 5498
+	s.run("pg_basebackup", "-h", s.dir, "-p", "5499", "-U", "postgres", "-c", "fast", "--no-sync", "-D", r.data())
+	r.write("standby.signal", "")
+	r.write("postgresql.auto.conf", r.settings()+fmt.Sprintf(
+		"primary_conninfo = 'host=%s port=5499 user=postgres'\nprimary_slot_name = '%s'\nwal_retrieve_retry_interval = 100ms\n", s.dir, slot))
+	return &r
+}
+
+func (s *server) settings() string {
+	return fmt.Sprintf("port = %d\nlisten_addresses = ''\nunix_socket_directories = '%s'\nfsync = off\nshared_buffers = 16MB\n", s.cfg.Port, s.dir)
+}
+
+func (s *server) data() string { return filepath.Join(s.dir, s.sub) }
 
 func (s *server) sh(name string, args ...string) {
 	s.t.Helper()
@@ -71,7 +94,7 @@ func (s *server) write(name, content string) {
 
 func (s *server) start() {
 	s.t.Helper()
-	s.run("pg_ctl", "-D", s.data(), "-l", filepath.Join(s.dir, "log"), "-w", "start")
+	s.run("pg_ctl", "-D", s.data(), "-l", filepath.Join(s.dir, s.sub+".log"), "-w", "start")
 	s.t.Cleanup(func() {
 		_ = exec.Command("runuser", "-u", "postgres", "--", filepath.Join(s.bin, "pg_ctl"), "-D", s.data(), "-m", "immediate", "stop").Run()
 	})

@@ -17,6 +17,8 @@ type State struct {
 	// Reachable: it answered. Nothing else is known when it is false.
 	Reachable  bool
 	InRecovery bool
+	// Streaming: a WAL receiver brings WAL from the leader. Never true out of recovery.
+	Streaming bool
 	// System is the system identifier, which tells this cluster's PostgreSQL from
 	// any other that listens on the same socket.
 	System string
@@ -232,13 +234,27 @@ func (w *Watcher) look(ctx context.Context, conn *pgx.Conn) (*pgx.Conn, State) {
 	return conn, s
 }
 
+// question is all that is asked again and again. Looking at the WAL receiver is a
+// read of shared memory, no table: measured on PostgreSQL 15, it adds 0 to 15 µs to
+// some 30, so the fast pace of 2 ms asks the same and there is one question only.
+//
+// "streaming" alone is not enough: a receiver says so from the moment it has
+// connected, before the other side has agreed to send, so one whose slot is absent
+// says it for some milliseconds on every attempt. It counts once a message came (a
+// receiver that got none yet has one time for both ends), or once it outlived the
+// answer to its request: a leader without writes may send nothing for half a minute.
+const question = `select pg_catalog.pg_is_in_recovery(), exists (
+  select from pg_catalog.pg_stat_get_wal_receiver() r where r.status = 'streaming'
+  and (r.last_msg_send_time <> r.last_msg_receipt_time or r.last_msg_receipt_time < pg_catalog.clock_timestamp() - interval '1 s'))`
+
 // read fills in the state. What can't change on one connection is read once, and
 // the timeline when recovery has ended.
 func (w *Watcher) read(ctx context.Context, conn *pgx.Conn, known State, s *State) error {
 	s.At = time.Now()
-	if err := conn.QueryRow(ctx, "select pg_catalog.pg_is_in_recovery()").Scan(&s.InRecovery); err != nil {
+	if err := conn.QueryRow(ctx, question).Scan(&s.InRecovery, &s.Streaming); err != nil {
 		return err
 	}
+	s.Streaming = s.Streaming && s.InRecovery
 	s.System, s.Version, s.Timeline = known.System, known.Version, 0
 	if !known.Reachable {
 		const identity = `select system_identifier::text, current_setting('server_version_num')::int from pg_catalog.pg_control_system()`

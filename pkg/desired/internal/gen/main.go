@@ -1,28 +1,27 @@
-// Command gen writes the JSON schema of every document kind into a folder:
+// Command gen writes the JSON schema of every document kind into a folder, and the
+// page about all of them:
 //
-//	go run ./internal/gen ../../configs/schema
+//	go run ./internal/gen ../../configs/schema ../../docs/documents.md
 package main
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 
+	"github.com/pgctrl/pgctrl/internal/docgen"
 	"github.com/pgctrl/pgctrl/pkg/desired"
 )
 
 func main() {
-	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "usage: gen FOLDER")
-		os.Exit(1)
-	}
-	if err := write(os.Args[1]); err != nil {
-		fmt.Fprintln(os.Stderr, "error:", err)
-		os.Exit(1)
-	}
+	docgen.Main(func(paths []string) error {
+		if err := schemas(paths[0]); err != nil {
+			return err
+		}
+		return docgen.Pages(paths[1:], page())
+	}, "FOLDER", "FILE")
 }
 
-func write(folder string) error {
+func schemas(folder string) error {
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return err
 	}
@@ -31,7 +30,7 @@ func write(folder string) error {
 		if err != nil {
 			return err
 		}
-		if err := os.WriteFile(filepath.Join(folder, k.Name+".json"), schema, 0o644); err != nil {
+		if err := docgen.Pages([]string{filepath.Join(folder, k.Name+".json")}, string(schema)); err != nil {
 			return err
 		}
 	}

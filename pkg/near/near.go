@@ -1,29 +1,33 @@
-package desired
+// Package near finds the word that was probably meant when another one was typed,
+// for "did you mean". Documents and commands guess alike.
+package near
 
 import (
 	"fmt"
 	"strings"
 )
 
-// near returns the candidate that was most likely meant: one or two slips away
+// Miss returns the candidate that was most likely meant: one or two slips away
 // (insert, drop, change, swap), or the only one that begins with what was typed.
-func near(typed string, candidates []string) (string, bool) {
+// Case does not count. What is a candidate itself missed nothing.
+func Miss(typed string, candidates []string) (string, bool) {
 	limit := 2
 	if len(typed) <= 3 {
 		limit = 1 // two slips in three letters is another word
 	}
+	lower := strings.ToLower(typed)
 	best, at := "", limit+1
 	for _, c := range candidates {
-		if d := distance(strings.ToLower(typed), strings.ToLower(c), limit); d < at {
+		if d := distance(lower, strings.ToLower(c), limit); d < at {
 			best, at = c, d
 		}
 	}
 	if at <= limit {
-		return best, true
+		return best, best != typed
 	}
 	found := 0
 	for _, c := range candidates {
-		if len(typed) >= 2 && strings.HasPrefix(c, strings.ToLower(typed)) {
+		if len(typed) >= 2 && strings.HasPrefix(strings.ToLower(c), lower) {
 			best = c
 			found++
 		}
@@ -31,9 +35,9 @@ func near(typed string, candidates []string) (string, bool) {
 	return best, found == 1
 }
 
-// didYouMean is the near miss as a suggestion, empty when nothing is near.
-func didYouMean(typed string, candidates []string) string {
-	if c, ok := near(typed, candidates); ok && c != typed {
+// Hint is the near miss as a suggestion, empty when nothing is near.
+func Hint(typed string, candidates []string) string {
+	if c, ok := Miss(typed, candidates); ok {
 		return fmt.Sprintf("did you mean %q?", c)
 	}
 	return ""

@@ -1,0 +1,82 @@
+package postgres
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"go.uber.org/zap/zaptest"
+)
+
+// TestStreaming: a replica that runs does not stream before its slot exists, also
+// in the moments in which its WAL receiver calls itself streaming; it does
+// afterwards, and no longer once the leader is gone.
+func TestStreaming(t *testing.T) {
+	primary := newServer(t)
+	primary.start()
+	replica := primary.replica("absent")
+	replica.start()
+	var r recorder
+	w := NewWatcher(replica.cfg, r.on, zaptest.NewLogger(t))
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = w.Run(ctx) })
+	defer wg.Wait()
+	defer cancel()
+
+	_, _, at := r.wait(t, 0, "a replica", func(s State) bool { return s.Reachable && s.InRecovery })
+	said, counted := replica.lookHard(2 * time.Second)
+	t.Logf("while the slot is absent: %d looks found status streaming, %d counted as streaming", said, counted)
+	if counted > 0 {
+		t.Errorf("%d looks took a receiver without a slot for one that streams", counted)
+	}
+	if now, err := w.Now(t.Context()); err != nil || now.Streaming {
+		t.Errorf("without its slot: %+v %v", now, err)
+	}
+
+	primary.exec("select pg_create_physical_replication_slot('absent')")
+	made := time.Now()
+	_, seen, at := r.wait(t, at, "streaming", func(s State) bool { return s.Streaming })
+	t.Logf("streaming reported %.0f ms after the slot was made", ms(seen.Sub(made)))
+
+	primary.stop("immediate")
+	r.wait(t, at, "the leader gone", func(s State) bool { return s.Reachable && s.InRecovery && !s.Streaming })
+
+	primary.start()
+	_, _, at = r.wait(t, at, "streaming again", func(s State) bool { return s.Streaming })
+	primary.stop("fast")
+	replica.exec("select pg_promote(false)")
+	if s, _, _ := r.wait(t, at, "promotion", State.TakesWrites); s.Streaming {
+		t.Errorf("a primary streams: %+v", s)
+	}
+}
+
+// lookHard asks in a tight loop, and counts how often the WAL receiver called
+// itself streaming and how often the watcher's question took it for that.
+func (s *server) lookHard(d time.Duration) (said, counted int) {
+	s.t.Helper()
+	err := s.cfg.withConn(s.t.Context(), func(ctx context.Context, c *pgx.Conn) error {
+		for end := time.Now().Add(d); time.Now().Before(end); {
+			var raw, recovery, streaming bool
+			if err := c.QueryRow(ctx, question).Scan(&recovery, &streaming); err != nil {
+				return err
+			}
+			if err := c.QueryRow(ctx, "select exists (select from pg_stat_wal_receiver where status = 'streaming')").Scan(&raw); err != nil {
+				return err
+			}
+			if raw {
+				said++
+			}
+			if streaming {
+				counted++
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return said, counted
+}
