@@ -16,7 +16,7 @@ step = @printf '\n\033[1m== %s\033[0m  (%s)\n' "$(1)" "$$(date +%T)"
 
 .PHONY: help
 help: ## print this
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## build pgctrl and pgagent into bin/, static and version stamped
@@ -77,15 +77,16 @@ bench: build ## the figures of the README, measured beside the alternatives
 	go test -run '^$$' -bench . -benchtime 1s ./pkg/engine ./pkg/store/...
 
 .PHONY: generate
-generate: ## write the generated files: JSON schema, command reference, controller graph
+generate: ## write the generated files: JSON schemas and the pages made from the code
 	go generate ./...
 
+# By content, so that it says the same in a tree with changes in it.
 .PHONY: generate-check
-generate-check:
-	@before=$$(git status --porcelain -- configs docs | sha256sum; git diff -- configs docs | sha256sum); \
-	go generate ./... ; \
-	after=$$(git status --porcelain -- configs docs | sha256sum; git diff -- configs docs | sha256sum); \
-	if [ "$$before" != "$$after" ]; then echo "generated files are not current: run make generate and commit"; git status --short -- configs docs; exit 1; fi
+generate-check: ## fail when a generated file is not current; writes it
+	@sums() { find configs docs -type f -print0 | sort -z | xargs -0 sha256sum; }; \
+	before=$$(sums); go generate ./...; \
+	if ! changed=$$(diff <(echo "$$before") <(sums)); then \
+		echo "these were not current and are now; commit them:"; sed -n 's/^> [0-9a-f]*  /  /p' <<<"$$changed"; exit 1; fi
 
 .PHONY: clean
 clean: ## remove what was built

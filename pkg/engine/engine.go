@@ -16,6 +16,7 @@ import (
 	"github.com/pgctrl/pgctrl/pkg/keys"
 	"github.com/pgctrl/pgctrl/pkg/observed"
 	"github.com/pgctrl/pgctrl/pkg/store"
+	"github.com/pgctrl/pgctrl/pkg/version"
 )
 
 // Options say what an engine runs. Client, Controllers and ID are required.
@@ -142,7 +143,7 @@ func (e *Engine) campaign(ctx context.Context) error {
 	}
 	told := ""
 	for {
-		if newest := e.newest(); older(e.o.Version, newest) {
+		if newest := e.newest(); version.Older(e.o.Version, newest) {
 			if told != newest {
 				e.log.Warn("a newer pgctrl has written to this etcd; not campaigning", zap.String("newest", newest), zap.String("version", e.o.Version))
 				told = newest
@@ -180,23 +181,6 @@ func (e *Engine) resign(ctx context.Context, l *store.Leadership) {
 func (e *Engine) newest() string {
 	s, _ := observed.Read[observed.Store](e.bulk.Snapshot(), e.o.Layout.StoreKey())
 	return s.Newest
-}
-
-// older compares versions such as v0.1.0. One that is no number, as of a build
-// from a working tree, is older than nothing.
-func older(a, b string) bool {
-	var x, y [3]int
-	_, errA := fmt.Sscanf(a, "v%d.%d.%d", &x[0], &x[1], &x[2])
-	_, errB := fmt.Sscanf(b, "v%d.%d.%d", &y[0], &y[1], &y[2])
-	if errA != nil || errB != nil {
-		return false
-	}
-	for i := range x {
-		if x[i] != y[i] {
-			return x[i] < y[i]
-		}
-	}
-	return false
 }
 
 // Leading reports whether this engine leads, and its epoch.

@@ -112,7 +112,7 @@ func (c *computer) leadership() {
 	case c.out.Leader == "":
 		c.add("postgres", "", observed.Condition{
 			Type: observed.HasPrimary, Status: observed.False, Reason: observed.NoLeader, Key: leaderKey,
-			Message: observed.Meaning[observed.NoLeader] + c.candidates(), Next: "pgctrl logs " + c.Cluster,
+			Message: observed.Meaning[observed.NoLeader] + c.candidates(), Next: fmt.Sprintf("journalctl -u patroni@%s (on the members' nodes)", c.Cluster),
 		})
 	case c.config.StandbyCluster != nil:
 		c.add("postgres", "", observed.Condition{
@@ -161,7 +161,7 @@ func (c *computer) following() {
 			c.add("postgres", m.Node, observed.Condition{
 				Type: observed.Applied, Status: observed.False, Reason: observed.PendingRestart, Key: c.Layout.Members(c.Cluster) + m.Name,
 				Message: m.Name + " runs with old values of parameters that only a restart changes",
-				Next:    fmt.Sprintf("pgctrl restart %s %s", c.Cluster, m.Name),
+				Next:    fmt.Sprintf("patronictl -c /etc/patroni/%s.yml restart %s %s (on %s)", c.Cluster, c.Cluster, m.Name, m.Node),
 			})
 		}
 		_, there := c.live[m.Name]

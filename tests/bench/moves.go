@@ -81,9 +81,9 @@ func one(ctx context.Context, f *fleet.Fleet, r *rival, o options, from, to stri
 	if err := old.Prepare(ctx); err != nil {
 		return m, err
 	}
-	dOld, dNew := probe.Watch(ctx, old, 2*time.Millisecond), probe.Watch(ctx, fresh, 2*time.Millisecond)
+	dOld, dNew := probe.Watch(ctx, old, 10*time.Millisecond), probe.Watch(ctx, fresh, 2*time.Millisecond)
 	ours := probe.Start(ctx, service, o.interval, 60, nil)
-	checks := probe.Start(ctx, r.target(old.Password), 2*o.interval, 25, nil)
+	checks := probe.Start(ctx, r.target(old.Password), 50*time.Millisecond, 25, nil)
 	defer func() { dOld.Stop(); dNew.Stop(); ours.Stop(); checks.Stop() }()
 
 	if err := pause(ctx, time.Second); err != nil { // a second of writes before the move

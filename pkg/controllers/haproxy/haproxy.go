@@ -110,7 +110,7 @@ func leftAlone(in controllers.Input, t *topology.Topology, planned []string) []o
 		cs = append(cs, observed.Condition{
 			Type: observed.Planned, Status: observed.False, Reason: observed.Unmanaged, Key: key,
 			Message: fmt.Sprintf("node %s is neither a member's nor a proxy; its HAProxy is left as it is", n),
-			Next:    fmt.Sprintf("pgctrl node set %s roles=[proxy] (to keep it)", n),
+			Next:    fmt.Sprintf("pgctrl set nodes %s roles=[proxy] (to keep it)", n),
 		})
 	}
 	return cs
