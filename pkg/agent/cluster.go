@@ -149,13 +149,7 @@ func (c *cluster) wakeAll() {
 	poke(c.wakeWork)
 }
 
-// look returns what is known at this moment. The copy is the caller's.
-func (c *cluster) look() state {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.lookLocked()
-}
-
+// lookLocked returns what is known at this moment. The copy is the caller's.
 func (c *cluster) lookLocked() state {
 	if c.mirror != nil {
 		at, rev := c.mirror.Fresh()

@@ -132,7 +132,7 @@ func TestFailureTouchesNoOtherKey(t *testing.T) {
 		panics bool
 	}{
 		"error":          {func(controllers.Input) error { return errors.New("no") }, resultError, false},
-		"panic":          {func(controllers.Input) error { var m map[string]int; m["x"] = 1; return nil }, resultPanic, true},
+		"panic":          {func(controllers.Input) error { panic(errors.New("planted")) }, resultPanic, true},
 		"undeclared get": {func(in controllers.Input) error { in.Snapshot.Get(layout.FormedKey("bad")); return nil }, resultUndeclared, true},
 		"undeclared range": {func(in controllers.Input) error {
 			in.Snapshot.Range(layout.Prefix(keys.Observed))

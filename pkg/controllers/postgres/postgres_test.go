@@ -222,9 +222,9 @@ func TestParametersRollOutAndAreForgotten(t *testing.T) {
 	}
 	report(m, "pg2", observed.Rejected)
 	controllertest.Put(m, docs+"postgres", "parameters: {work_mem: 1MB}")
-	r := controllertest.Settle(t, New(), m, "pg-test")
+	controllertest.Settle(t, New(), m, "pg-test")
 	report(m, "pg2", observed.Rejected)
-	r = controllertest.Settle(t, New(), m, "pg-test")
+	r := controllertest.Settle(t, New(), m, "pg-test")
 	expect(t, r, observed.RollingOut, "node pg2 says Rejected: its words")
 	if got := all(); got != `null "1MB" null` {
 		t.Errorf("a refused change goes no further: %s", got)

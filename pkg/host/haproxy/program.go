@@ -88,7 +88,7 @@ func (p *Program) proveLoaded(ctx context.Context, name string, before *proc) er
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	last := errors.New("no answer yet")
+	var last error // why it is not proven yet
 	for {
 		// The master is not there for a moment while it executes itself again.
 		now, err := showProc(ctx, p.r.master(name))

@@ -28,12 +28,6 @@ func machineInterface(lab string) string {
 	return "pgc-" + lab
 }
 
-// lastByte is by which a host's other addresses are derived from its IPv4 one.
-func lastByte(ip string) byte {
-	a := netip.MustParseAddr(ip).As4()
-	return a[3]
-}
-
 // mac is fixed for a host, so that a reboot is the same network card; locally administered, distinct between labs by subnet.
 func mac(ip string) string {
 	a := netip.MustParseAddr(ip).As4()

@@ -111,7 +111,7 @@ func acquire(ctx context.Context, path string, log *Log) (*os.File, error) {
 		return nil, err
 	}
 	content := fmt.Sprintf("pid %d: %s\n", os.Getpid(), strings.Join(slices.Clone(os.Args), " "))
-	if err := os.Truncate(path, 0); err == nil {
+	if err = os.Truncate(path, 0); err == nil {
 		_, err = file.WriteAt([]byte(content), 0)
 	}
 	if err != nil {
