@@ -74,7 +74,7 @@ mutants: ## break each rule on purpose and see its test fail
 .PHONY: bench
 bench: build ## the figures of the README, measured beside the alternatives
 	go run ./tests/bench
-	go test -run '^$$' -bench . -benchtime 1s ./pkg/engine ./pkg/store/...
+	go test -run '^$$' -bench . -benchtime 1s ./pkg/engine/... ./pkg/store/...
 
 .PHONY: generate
 generate: ## write the generated files: JSON schemas and the pages made from the code

@@ -36,7 +36,7 @@ func main() {
 	flag.IntVar(&o.moves, "moves", 20, "planned switchovers")
 	flag.IntVar(&o.reloads, "reloads", 20, "HAProxy reloads under writes")
 	flag.IntVar(&o.starts, "starts", 5, "HAProxy cold starts under writes")
-	flag.DurationVar(&o.interval, "interval", 5*time.Millisecond, "time between two connection attempts of a sampler")
+	flag.DurationVar(&o.interval, "interval", 10*time.Millisecond, "time between two connection attempts of a sampler")
 	flag.BoolVar(&o.keep, "keep", false, "leave the hosts running")
 	flag.StringVar(&o.results, "results", "tests/results/bench.json", "where the samples go")
 	flag.Parse()

@@ -31,6 +31,12 @@ type move struct {
 // longest measured elsewhere.
 const checksLimit = 30 * time.Second
 
+// patience is how long a sampled client waits before it tries anew. HAProxy holds
+// connections while nobody takes writes; sixty held clients that all get through
+// at once keep two cores busy with logging in for longer than the move's routing
+// takes, and then the measurement is of that.
+const patience = 50 * time.Millisecond
+
 func measureMoves(ctx context.Context, f *fleet.Fleet, r *rival, o options) ([]move, error) {
 	if err := f.Whole(ctx, cluster, 2*time.Minute); err != nil {
 		return nil, err
@@ -78,12 +84,15 @@ func one(ctx context.Context, f *fleet.Fleet, r *rival, o options, from, to stri
 	fresh.Host = f.Node(to).IP
 	service := old // through each node's HAProxy in turn
 	service.Host, service.Port = f.Nodes[i%len(f.Nodes)].IP, 5436
+	service.Patience = patience
+	alone := r.target(old.Password)
+	alone.Patience = patience
 	if err := old.Prepare(ctx); err != nil {
 		return m, err
 	}
 	dOld, dNew := probe.Watch(ctx, old, 10*time.Millisecond), probe.Watch(ctx, fresh, 2*time.Millisecond)
 	ours := probe.Start(ctx, service, o.interval, 60, nil)
-	checks := probe.Start(ctx, r.target(old.Password), 50*time.Millisecond, 25, nil)
+	checks := probe.Start(ctx, alone, 2*o.interval, 25, nil)
 	defer func() { dOld.Stop(); dNew.Stop(); ours.Stop(); checks.Stop() }()
 
 	if err := pause(ctx, time.Second); err != nil { // a second of writes before the move

@@ -80,6 +80,15 @@ func (f *Fleet) install(ctx context.Context, bin string) error {
 					return fmt.Errorf("install %s on %s: %w", p, h.Name, err)
 				}
 			}
+			// What runs already is an earlier build; etcd stays, Patroni elects on it.
+			for _, unit := range []string{"pgctrl-server.service", "pgagent.service"} {
+				if _, err := h.Exec(gctx, "systemctl", "is-active", "--quiet", unit); err != nil {
+					continue
+				}
+				if _, err := h.Exec(gctx, "systemctl", "restart", unit); err != nil {
+					return fmt.Errorf("restart %s on %s: %w", unit, h.Name, err)
+				}
+			}
 			return nil
 		})
 	}
