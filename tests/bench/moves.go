@@ -86,13 +86,13 @@ func one(ctx context.Context, f *fleet.Fleet, r *rival, o options, from, to stri
 	service.Host, service.Port = f.Nodes[i%len(f.Nodes)].IP, 5436
 	service.Patience = patience
 	alone := r.target(old.Password)
-	alone.Patience = patience
+	alone.Patience = 20 * patience // and a tenth as often: what it measures takes seconds
 	if err := old.Prepare(ctx); err != nil {
 		return m, err
 	}
-	dOld, dNew := probe.Watch(ctx, old, 10*time.Millisecond), probe.Watch(ctx, fresh, 2*time.Millisecond)
+	dOld, dNew := probe.Watch(ctx, old, 20*time.Millisecond), probe.Watch(ctx, fresh, 2*time.Millisecond)
 	ours := probe.Start(ctx, service, o.interval, 60, nil)
-	checks := probe.Start(ctx, alone, 2*o.interval, 25, nil)
+	checks := probe.Start(ctx, alone, 10*o.interval, 25, nil)
 	defer func() { dOld.Stop(); dNew.Stop(); ours.Stop(); checks.Stop() }()
 
 	if err := pause(ctx, time.Second); err != nil { // a second of writes before the move
