@@ -72,6 +72,7 @@ func TestStartWithoutEtcdAppliesKeptFilesOnly(t *testing.T) {
 		a1.stop()
 		h := agenttest.New("machinepg1")
 		h.SetPostgres(writable(1))
+		after(2 * agent.SettleAfterMove) // the others report the move that made them settle
 		rev := w.etcd.Revision()
 		off := startOffline(t, w, a1.dir, h)
 		after(time.Minute)
