@@ -74,6 +74,10 @@ func run(ctx context.Context, only string, check bool) error {
 	if survivors > 0 {
 		return fmt.Errorf("%d of %d mutants survived: their tests can't fail", survivors, len(mutants))
 	}
+	if check {
+		fmt.Printf("%d mutants apply and build; none was tried\n", len(mutants))
+		return nil
+	}
 	fmt.Printf("%d mutants, all caught\n", len(mutants))
 	return nil
 }
