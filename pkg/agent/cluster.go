@@ -37,7 +37,9 @@ type cluster struct {
 	watcher PostgresWatcher
 	// replication is how this node's member follows, a value of observed.FactReplication.
 	replication string
-	freeze      *freeze // as the worker last found it; nil: not frozen
+	// replayed is the value of observed.FactReplayed; 0: not reported.
+	replayed int64
+	freeze   *freeze // as the worker last found it; nil: not frozen
 	// why is what stands in the way of a confirmation; asserted what routes are held.
 	why      *observed.Condition
 	asserted map[string]assertion

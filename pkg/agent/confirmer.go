@@ -116,9 +116,9 @@ func (c *cluster) confirm(ctx context.Context) action {
 		c.proofs.Local = c.watcher.Last()
 	}
 	s, info, p, watcher, foreign := c.lookLocked(), c.info, c.proofs, c.watcher, c.foreign()
-	before := c.replication
-	c.replication = replication(p.Local, s.view.Leader.Member == info.Member)
-	changed := c.replication != before
+	before, replayed := c.replication, c.replayed
+	c.replication, c.replayed = replication(p.Local, s.view.Leader.Member == info.Member), p.Local.Replayed
+	changed := c.replication != before || c.replayed != replayed
 	c.mu.Unlock()
 	if changed {
 		poke(c.wakeWork) // the report says so

@@ -45,8 +45,14 @@ func TestReplicationIsReported(t *testing.T) {
 		a3.host.SetPostgres(recovering())
 		after(time.Second)
 		expect(t, "its receiver went away", fact(3), "waiting")
+		forked := recovering()
+		forked.Replayed = 7
+		a3.host.SetPostgres(forked)
+		after(time.Second)
+		expect(t, "its WAL went another way", w.report(3, "postgres").Facts[observed.FactReplayed], "7")
 		a3.host.SetPostgres(streaming())
 		after(time.Second)
 		expect(t, "and came back", fact(3), "streaming")
+		expect(t, "and it follows", w.report(3, "postgres").Facts[observed.FactReplayed], "")
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -66,6 +67,9 @@ func (c *cluster) composeLocked(con *concern, conds []observed.Condition, s stat
 		}
 		if c.replication != "" {
 			r.Facts[observed.FactReplication] = c.replication
+		}
+		if c.replication == observed.ReplicationWaiting && c.replayed > 0 {
+			r.Facts[observed.FactReplayed] = strconv.FormatInt(c.replayed, 10)
 		}
 	}
 	c.factsLocked(con, &r)

@@ -277,9 +277,14 @@ func TestWhoIsWoken(t *testing.T) {
 			if what == "the leader, again" {
 				f.etcd.Put(leader, "pg-a-2")
 			}
+			time.Sleep(settle)
 			f.settle()
 			before := count()
 			c.do()
+			if f.settle(); what == "the leader" && count() != before {
+				t.Error("a move is looked at while it goes on")
+			}
+			time.Sleep(settle)
 			f.settle()
 			after := count()
 			for i := range after {

@@ -100,6 +100,29 @@ func (q *Queue) Add(k Key, c Class) {
 	q.push(it, c)
 }
 
+// AddIn asks for work on a key once d has passed, or when it is next worked on.
+// Asking again does not put the time off.
+func (q *Queue) AddIn(k Key, c Class, d time.Duration) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	it := q.item(k)
+	if c >= Change {
+		it.retry = nil
+	}
+	switch {
+	case it.running || it.queued || d <= 0:
+		q.push(it, c)
+	case it.position >= 0 && time.Until(it.at) <= d:
+		it.atClass = max(it.atClass, c)
+	default:
+		if it.position >= 0 {
+			c = max(c, it.atClass)
+			heap.Remove(&q.timed, it.position)
+		}
+		q.schedule(it, d, c)
+	}
+}
+
 // Get returns the most urgent key, waiting for one; false when the queue is closed.
 func (q *Queue) Get() (Key, Class, bool) {
 	q.mu.Lock()

@@ -72,6 +72,41 @@ func TestQueueDedupes(t *testing.T) {
 	})
 }
 
+// TestQueueAddIn: what waits is looked at once, at the earliest time asked for, and
+// at once when something urgent comes meanwhile.
+func TestQueueAddIn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := NewQueue()
+		defer q.Close()
+		took := func() (time.Duration, Class) {
+			t.Helper()
+			since := time.Now()
+			key, class, _ := q.Get()
+			q.Done(key, Next{})
+			if q.Len() != 0 || len(q.items) != 0 {
+				t.Errorf("%d keys wait, %d are remembered", q.Len(), len(q.items))
+			}
+			return time.Since(since), class
+		}
+		q.AddIn(k("a"), Failover, time.Second)
+		time.Sleep(600 * time.Millisecond)
+		q.AddIn(k("a"), Change, time.Second) // puts nothing off, lowers nothing
+		if d, class := took(); d != 400*time.Millisecond || class != Failover {
+			t.Errorf("handed out after %s as %s", d, class)
+		}
+		q.AddIn(k("a"), Change, time.Minute)
+		q.AddIn(k("a"), Failover, time.Second)
+		if d, class := took(); d != time.Second || class != Failover {
+			t.Errorf("handed out after %s as %s", d, class)
+		}
+		q.AddIn(k("a"), Failover, time.Minute)
+		q.Add(k("a"), Change)
+		if d, _ := took(); d != 0 {
+			t.Errorf("handed out after %s although a change came", d)
+		}
+	})
+}
+
 func TestQueueBacksOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := NewQueue()

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/pgctrl/pgctrl/pkg/keys"
 	"github.com/pgctrl/pgctrl/pkg/store"
@@ -38,22 +39,36 @@ func (e *Engine) changed(cs []store.Change) {
 				everywhere[i.controller] = max(everywhere[i.controller], class)
 			case e.clusters[at.cluster] > 0 || known(at.family):
 				// The last document of a cluster is still a change to the cluster.
-				e.add(Key{i.controller, at.cluster}, class)
+				e.add(Key{i.controller, at.cluster}, class, delay(at))
 			}
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(everywhere)) {
 		for cluster := range e.clusters {
-			e.add(Key{name, cluster}, everywhere[name])
+			e.add(Key{name, cluster}, everywhere[name], 0)
 		}
 	}
 }
 
-// add queues a key of a cluster that can be one.
-func (e *Engine) add(k Key, c Class) {
+// add queues a key of a cluster that can be one, for when d has passed.
+func (e *Engine) add(k Key, c Class, d time.Duration) {
 	if keys.CheckCluster(k.Cluster) == nil {
-		e.queue.Add(k, c)
+		e.queue.AddIn(k, c, d)
 	}
+}
+
+// settle is how long controllers look away when the leader moves. A move needs
+// nothing of them (R1), and is several keys within half a second: meanwhile the
+// etcd that Patroni and the agents write the move to has them alone.
+const settle = 500 * time.Millisecond
+
+// delay is how long a change waits before controllers look at it.
+func delay(at located) time.Duration {
+	switch at.family {
+	case keys.Primary, keys.VIP, keys.Ready, keys.PatroniKey:
+		return settle
+	}
+	return 0
 }
 
 // urgency is the class a change puts keys into.
@@ -92,7 +107,7 @@ func (e *Engine) count(at located, c store.Change) {
 func (e *Engine) everything() {
 	for _, cluster := range slices.Sorted(maps.Keys(e.clusters)) {
 		for _, c := range e.controllers {
-			e.add(Key{c.Name(), cluster}, Resync)
+			e.add(Key{c.Name(), cluster}, Resync, 0)
 		}
 	}
 }

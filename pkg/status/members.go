@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/pgctrl/pgctrl/pkg/observed"
@@ -102,6 +103,16 @@ func (c *computer) replication(node string) string {
 	return c.reports[node]["postgres"].Facts[observed.FactReplication]
 }
 
+// replayed is the timeline of the WAL that the node's member has while it does not
+// stream; 0 when its agent does not say.
+func (c *computer) replayed(node string) int64 {
+	if !c.alive[node] {
+		return 0
+	}
+	t, _ := strconv.ParseInt(c.reports[node]["postgres"].Facts[observed.FactReplayed], 10, 64)
+	return t
+}
+
 // leadership adds what is wrong with who leads and who follows.
 func (c *computer) leadership() {
 	if c.formed == nil || !c.out.Exists && len(c.live) == 0 {
@@ -172,10 +183,16 @@ func (c *computer) following() {
 		if m.Name == c.out.Leader || !planned || !c.alive[m.Node] || m.Follows {
 			continue
 		}
-		what := "says " + m.State
+		what, next := "says "+m.State, fmt.Sprintf("journalctl -u patroni@%s (on %s)", c.Cluster, m.Node)
+		has := max(m.Timeline, c.replayed(m.Node))
 		switch {
 		case !there:
 			what = "has no running Patroni"
+		case c.live[m.Name].Running() && has > c.out.Timeline && c.out.Timeline > 0:
+			// Measured on Patroni 3.0.2 with PostgreSQL 15: pg_rewind looks at the last
+			// checkpoint only and says "no rewind required", and Patroni leaves it so.
+			what = fmt.Sprintf("has WAL of timeline %d, which the leader (timeline %d) never had; what only it has is lost when it is copied anew", has, c.out.Timeline)
+			next = fmt.Sprintf("patronictl -c /etc/patroni/%s.yml reinit %s %s (on %s)", c.Cluster, c.Cluster, m.Name, m.Node)
 		case m.Timeline > 0 && m.Timeline < c.out.Timeline:
 			what = fmt.Sprintf("is on timeline %d, the leader on %d", m.Timeline, c.out.Timeline)
 		case m.State == "running":
@@ -184,7 +201,7 @@ func (c *computer) following() {
 		c.add("postgres", m.Node, observed.Condition{
 			Type: observed.Healthy, Status: observed.False, Reason: observed.NotStreaming, Key: c.Layout.Members(c.Cluster) + m.Name,
 			Message: fmt.Sprintf("%s does not stream from %s: it %s", m.Name, c.out.Leader, what),
-			Next:    fmt.Sprintf("journalctl -u patroni@%s (on %s)", c.Cluster, m.Node),
+			Next:    next,
 		})
 	}
 }

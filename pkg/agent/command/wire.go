@@ -110,7 +110,8 @@ func (l *localPostgres) Run(ctx context.Context, changed func()) {
 func (l *localPostgres) Last() agent.PostgresState {
 	s := l.w.Last()
 	return agent.PostgresState{
-		Reachable: s.Reachable, InRecovery: s.InRecovery, Streaming: s.Streaming, System: s.System, Timeline: s.Timeline, At: s.At,
+		Reachable: s.Reachable, InRecovery: s.InRecovery, Streaming: s.Streaming, Replayed: s.Replayed,
+		System: s.System, Timeline: s.Timeline, At: s.At,
 	}
 }
 

@@ -42,7 +42,7 @@ func TestStreaming(t *testing.T) {
 	t.Logf("streaming reported %.0f ms after the slot was made", ms(seen.Sub(made)))
 
 	primary.stop("immediate")
-	r.wait(t, at, "the leader gone", func(s State) bool { return s.Reachable && s.InRecovery && !s.Streaming })
+	r.wait(t, at, "the leader gone", func(s State) bool { return s.Reachable && s.InRecovery && !s.Streaming && s.Replayed == 1 })
 
 	primary.start()
 	_, _, at = r.wait(t, at, "streaming again", func(s State) bool { return s.Streaming })

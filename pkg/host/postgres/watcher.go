@@ -19,6 +19,10 @@ type State struct {
 	InRecovery bool
 	// Streaming: a WAL receiver brings WAL from the leader. Never true out of recovery.
 	Streaming bool
+	// Replayed is the timeline of the WAL on disk that a server in recovery which does
+	// not stream has to replay before it is consistent; 0 otherwise. One that its
+	// leader does not have can't be taken back by following it.
+	Replayed int64
 	// System is the system identifier, which tells this cluster's PostgreSQL from
 	// any other that listens on the same socket.
 	System string
@@ -255,7 +259,7 @@ func (w *Watcher) read(ctx context.Context, conn *pgx.Conn, known State, s *Stat
 		return err
 	}
 	s.Streaming = s.Streaming && s.InRecovery
-	s.System, s.Version, s.Timeline = known.System, known.Version, 0
+	s.System, s.Version, s.Timeline, s.Replayed = known.System, known.Version, 0, 0
 	if !known.Reachable {
 		const identity = `select system_identifier::text, current_setting('server_version_num')::int from pg_catalog.pg_control_system()`
 		if err := conn.QueryRow(ctx, identity).Scan(&s.System, &s.Version); err != nil {
@@ -263,7 +267,12 @@ func (w *Watcher) read(ctx context.Context, conn *pgx.Conn, known State, s *Stat
 		}
 	}
 	switch {
+	case s.InRecovery && s.Streaming:
+	case s.InRecovery && known.InRecovery && !known.Streaming:
+		s.Replayed = known.Replayed
 	case s.InRecovery:
+		const end = `select min_recovery_end_timeline::bigint from pg_catalog.pg_control_recovery()`
+		return conn.QueryRow(ctx, end).Scan(&s.Replayed)
 	case known.Reachable && !known.InRecovery:
 		s.Timeline = known.Timeline
 	default:
