@@ -115,10 +115,10 @@ func (m *Manager) Hold(ctx context.Context, a plan.Address, lifetime time.Durati
 // less is left now.
 func (m *Manager) give(h *host, t target, in netInterface, start time.Time, lifetime time.Duration) error {
 	left := func() int { return int((lifetime - m.now().Sub(start) + grace) / time.Second) }
-	given := 0
+	given := -1 // nothing yet
 	for seconds := left(); seconds != given; seconds = left() {
 		if seconds < 1 {
-			if given == 0 {
+			if given < 0 {
 				return ErrLate
 			}
 			return errors.Join(ErrLate, h.remove(h.own(t, in)))
@@ -126,7 +126,7 @@ func (m *Manager) give(h *host, t target, in netInterface, start time.Time, life
 		if err := h.replace(t, in, seconds); err != nil {
 			return err
 		}
-		if given != 0 {
+		if given > 0 {
 			m.o.Log.Warn("the kernel was slow to take an address; its lifetime was shortened", zap.Stringer("address", t), zap.Int("seconds", seconds))
 		}
 		given = seconds

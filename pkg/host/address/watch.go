@@ -124,19 +124,21 @@ func addressMessage(data []byte) (netip.Addr, place, error) {
 	if len(data) < unix.SizeofIfAddrmsg {
 		return netip.Addr{}, place{}, errors.New("a netlink message is too short")
 	}
-	head := nl.DeserializeIfAddrmsg(data)
-	attrs, err := nl.ParseRouteAttr(data[head.Len():])
-	if err != nil {
-		return netip.Addr{}, place{}, fmt.Errorf("read a netlink message: %w", err)
-	}
+	p := place{index: int(nl.NativeEndian().Uint32(data[4:])), bits: int(data[1])} // struct ifaddrmsg
 	var ip netip.Addr
-	for _, a := range attrs {
-		got, ok := netip.AddrFromSlice(a.Value)
-		if ok && (a.Attr.Type == unix.IFA_LOCAL || a.Attr.Type == unix.IFA_ADDRESS && !ip.IsValid()) {
+	for b := data[unix.SizeofIfAddrmsg:]; len(b) >= unix.SizeofRtAttr; {
+		length, kind := int(nl.NativeEndian().Uint16(b)), nl.NativeEndian().Uint16(b[2:])
+		if length < unix.SizeofRtAttr || length > len(b) {
+			return netip.Addr{}, place{}, errors.New("a netlink message has a broken attribute")
+		}
+		got, ok := netip.AddrFromSlice(b[unix.SizeofRtAttr:length])
+		if ok && (kind == unix.IFA_LOCAL || kind == unix.IFA_ADDRESS && !ip.IsValid()) {
 			ip = got
 		}
+		const align = unix.RTA_ALIGNTO - 1
+		b = b[min((length+align)&^align, len(b)):]
 	}
-	return ip, place{int(head.Index), int(head.Prefixlen)}, nil
+	return ip, p, nil
 }
 
 // subscribe opens a socket on which the kernel tells of the target's family. It is

@@ -1,6 +1,7 @@
 package address
 
 import (
+	"flag"
 	"io"
 	"net"
 	"net/netip"
@@ -19,7 +20,15 @@ import (
 	"github.com/pgctrl/pgctrl/pkg/plan"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// The tests wait for lifetimes much more than they compute, so they run side by
+// side however few cores there are.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "24"); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 var (
 	v4 = plan.Address{Address: "10.77.0.9/32", Network: "10.77.0.9/24"}
