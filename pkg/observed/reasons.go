@@ -42,6 +42,7 @@ const (
 	FixedAtForming     Reason = "FixedAtForming"
 	RouteDiffers       Reason = "RouteDiffers"
 	Frozen             Reason = "Frozen"
+	NoInterface        Reason = "NoInterface"
 	Internal           Reason = "Internal"
 )
 
@@ -87,5 +88,6 @@ var Meaning = map[Reason]string{
 	RouteDiffers:       "a node does not send a read-write service to the confirmed primary",
 	Frozen:             "a file on the node says to leave it alone: nothing is applied or repaired there until the file is removed; routes still follow the leader",
 	FixedAtForming:     "a setting that was taken once, when the cluster formed, says something else now; that has no effect",
+	NoInterface:        "no network interface of the node is fit for the virtual address",
 	Internal:           "a fault in pgctrl itself; the log has the details",
 }
