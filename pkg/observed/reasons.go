@@ -42,6 +42,7 @@ const (
 	FixedAtForming     Reason = "FixedAtForming"
 	RouteDiffers       Reason = "RouteDiffers"
 	Frozen             Reason = "Frozen"
+	NoInterface        Reason = "NoInterface"
 	Internal           Reason = "Internal"
 	AddressTaken       Reason = "AddressTaken"
 	AddressConflict    Reason = "AddressConflict"
@@ -95,5 +96,6 @@ var Meaning = map[Reason]string{
 	AddressConflict:    "a host that should not have the virtual address answers for it on the network",
 	AddressNotHeld:     "the virtual address is not on the confirmed primary's node",
 	AgentCutOff:        "the agent can't reach etcd, and Patroni on the same node can",
+	NoInterface:        "no network interface of the node is fit for the virtual address",
 	Internal:           "a fault in pgctrl itself; the log has the details",
 }
