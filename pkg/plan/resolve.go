@@ -32,6 +32,8 @@ func Resolve(p Plan, v View, now time.Time) (apply, drop []Resource, why []obser
 				continue
 			}
 			apply = append(apply, r)
+		case Address:
+			// Hold decides about it, second by second; there is nothing to apply.
 		default:
 			why = append(why, observed.Condition{
 				Type: observed.Applied, Status: observed.False, Reason: observed.UnsupportedSchema,
