@@ -215,7 +215,6 @@ func TestBrokenDataFolder(t *testing.T) {
 	for name, spoil := range map[string]func(t *testing.T, dir string){
 		"the database is cut short": func(t *testing.T, dir string) { truncate(t, filepath.Join(dir, "member/snap/db"), 5000) },
 		"the database is garbage":   func(t *testing.T, dir string) { garbage(t, filepath.Join(dir, "member/snap/db")) },
-		"the database is missing":   func(t *testing.T, dir string) { remove(t, filepath.Join(dir, "member/snap")) },
 		"the log is garbage": func(t *testing.T, dir string) {
 			garbage(t, filepath.Join(dir, "member/wal/0000000000000000-0000000000000000.wal"))
 		},
@@ -234,8 +233,7 @@ func TestBrokenDataFolder(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 			defer cancel()
 			o.Ready = func([]string) { cancel() }
-			err := Run(ctx, o)
-			if !errors.Is(err, ErrBroken) {
+			if err := Run(ctx, o); !errors.Is(err, ErrBroken) {
 				t.Errorf("%v, want ErrBroken", err)
 			}
 		})
@@ -260,5 +258,18 @@ func remove(t *testing.T, path string) {
 	t.Helper()
 	if err := os.RemoveAll(path); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestDatabaseComesBackFromTheLog: without a snapshot in it, the log has everything.
+func TestDatabaseComesBackFromTheLog(t *testing.T) {
+	o := options(t)
+	c, stop := launch(t, o)
+	mustPut(t, c, "/k", "v")
+	stop()
+	remove(t, filepath.Join(o.DataDir, "member/snap"))
+	c, _ = launch(t, o)
+	if k := value(t, c, "/k"); k != "v" {
+		t.Errorf("it has %q", k)
 	}
 }
