@@ -32,8 +32,9 @@ type Agent struct {
 	admitted chan struct{}                // closed once this agent speaks for its node
 	usurped  atomic.Bool                  // another machine has the node's name
 	present  atomic.Bool                  // the presence key is in etcd
+	restock  chan struct{}                // makes the presence record anew
 	plans    atomic.Pointer[store.Mirror]
-	inStore  atomic.Pointer[string] // incarnation of the etcd at hand
+	store    *guard // whether the etcd at hand is the one that was trusted
 
 	mu       sync.Mutex
 	clusters map[string]*cluster
@@ -55,13 +56,14 @@ func New(o Options) (*Agent, error) {
 	a := &Agent{
 		o: o, log: o.Log.With(zap.String("node", o.Node)), metrics: newMetrics(o.Registry),
 		keeper: keeper{dir: o.StateDir}, started: time.Now(), machine: machine,
-		admitted: make(chan struct{}), clusters: map[string]*cluster{}, beats: map[string]time.Time{},
+		admitted: make(chan struct{}), restock: make(chan struct{}, 1), clusters: map[string]*cluster{}, beats: map[string]time.Time{},
 	}
 	a.reports = newReporter(a)
 	all, err := a.keeper.all()
 	if err != nil {
 		a.log.Warn("a kept plan can't be used; etcd has it", zap.Error(err))
 	}
+	a.store = newGuard(o.StateDir, keptStore(all), a.log)
 	for name, concerns := range all {
 		c := newCluster(a, name)
 		c.restore(concerns)
@@ -83,6 +85,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	a.mu.Unlock()
 	wg.Go(func() { a.reports.run(ctx) })
+	wg.Go(func() { a.watchStore(ctx) })
 	presence, leave := context.WithCancel(context.WithoutCancel(ctx))
 	var gone sync.WaitGroup
 	wg.Go(func() { a.join(ctx, presence, &gone) })
@@ -103,7 +106,7 @@ func (a *Agent) Run(ctx context.Context) error {
 // begins to follow.
 func (a *Agent) join(ctx, presence context.Context, gone *sync.WaitGroup) {
 	client, ok := a.connect(ctx)
-	if !ok || !a.admit(ctx, client) {
+	if !ok || !a.admit(ctx, client) || !a.knowStore(ctx, client) {
 		return
 	}
 	close(a.admitted)
@@ -180,13 +183,6 @@ func (a *Agent) all() []*cluster {
 		out = append(out, a.clusters[name])
 	}
 	return out
-}
-
-func (a *Agent) incarnation() string {
-	if s := a.inStore.Load(); s != nil {
-		return *s
-	}
-	return ""
 }
 
 // admittedClient waits until the agent may speak for its node.

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -34,7 +35,10 @@ type cluster struct {
 	infoRev int64
 	uid     string
 	store   string // incarnation of the accepted plans
-	watcher PostgresWatcher
+	// generation is the guard's at which state was begun; refollow begins a new one.
+	generation int
+	refollow   context.CancelFunc
+	watcher    PostgresWatcher
 	// replication is how this node's member follows, a value of observed.FactReplication.
 	replication string
 	// replayed is the value of observed.FactReplayed; 0: not reported.
@@ -90,12 +94,24 @@ func (c *cluster) run(ctx context.Context) {
 	wg.Wait()
 }
 
-// follow mirrors the cluster's keys once this agent may speak for its node.
+// follow mirrors the cluster's keys once this agent may speak for its node. With
+// every store that a person accepted it begins anew: epochs are ordered within one.
 func (c *cluster) follow(ctx context.Context) {
 	client, ok := c.a.admittedClient(ctx)
-	if !ok {
-		return
+	for ok && ctx.Err() == nil {
+		part, stop := context.WithCancel(ctx)
+		rec, generation := c.a.store.store()
+		c.mu.Lock()
+		c.state, c.mirror = state{store: rec.Incarnation}, nil
+		c.generation, c.refollow = generation, stop
+		c.mu.Unlock()
+		c.followOne(part, client)
+		stop()
 	}
+}
+
+// followOne mirrors the keys of one store until ctx ends.
+func (c *cluster) followOne(ctx context.Context, client *store.Client) {
 	m := store.NewMirror(client, store.MirrorOptions{
 		Name: "follow " + c.name, Prefixes: follow(c.a.o.Layout, c.name),
 		Stream: "fast", Project: project(c.a.o.Layout), Log: c.log,
@@ -127,11 +143,15 @@ func (c *cluster) changed(rev int64, cs []store.Change) {
 	c.mu.Lock()
 	before := c.state.view.Leader
 	n := c.state.fold(c.a.o.Layout, rev, cs, now)
+	back := c.state.back
 	after := c.state.view.Leader
 	if n.leader && c.eventAt.IsZero() {
 		c.eventAt = now
 	}
 	c.mu.Unlock()
+	if back {
+		c.a.store.wentBack(fmt.Sprintf("etcd went back in time: keys of cluster %s are older than they were", c.name))
+	}
 	if n.any() {
 		poke(c.wakeRoutes)
 		poke(c.wakeConfirm)
@@ -156,23 +176,29 @@ func (c *cluster) lookLocked() state {
 	if c.mirror != nil {
 		at, rev := c.mirror.Fresh()
 		if was := c.state.back; c.state.proven(at, rev) && !was {
-			c.log.Error("etcd went back in time; everything is kept and nothing acquired",
-				zap.Int64("revision", rev), zap.Int64("seen", c.state.revision))
+			c.a.store.wentBack(fmt.Sprintf("etcd went back in time: it is at revision %d and was seen at %d", rev, c.state.revision))
 		}
+		c.a.store.proven(at, rev)
 		c.state.view.FreshAt = at
 	}
 	s := c.state
-	s.view.Store, s.view.UID = c.a.incarnation(), c.uid
+	rec, _ := c.a.store.store()
+	s.view.Store, s.view.UID = rec.Incarnation, c.uid
+	if rec.Incarnation != "" && rec.Stands(c.store) {
+		s.view.Store = c.store // the plans in force stay so until there are newer ones
+	}
+	s.back = s.back || c.mirror != nil && !c.a.store.trusts(c.generation)
 	if s.back {
 		s.view.FreshAt = time.Time{} // nothing this etcd says can be ordered any more
 	}
 	return s
 }
 
-// foreign reports that the etcd at hand is another one than the plans came from.
+// foreign reports that the etcd at hand is another one than the plans came from,
+// and nobody said that it stands in that one's place.
 func (c *cluster) foreign() bool {
-	in := c.a.incarnation()
-	return in != "" && c.store != "" && in != c.store
+	rec, _ := c.a.store.store()
+	return rec.Incarnation != "" && c.store != "" && !rec.Stands(c.store)
 }
 
 // fresh is the test of R3's lease: may the agent overrule HAProxy's checks?

@@ -112,7 +112,7 @@ func (c *cluster) restore(all map[string]kept) {
 // accept takes from a plan what all concerns share. The caller holds mu, or is
 // alone with the cluster.
 func (c *cluster) accept(p plan.Plan, rev int64) {
-	if rev >= c.infoRev {
+	if rev >= c.infoRev || p.Store != c.store {
 		c.info, c.infoRev, c.uid, c.store = p.Cluster, rev, p.UID, p.Store
 	}
 }
@@ -214,12 +214,16 @@ func (c *cluster) keepPlan(con *concern, k kept, frozen bool) {
 // judge reads a plan and says why it can't be used. What is in force stays then
 // (R4), and the report answers the new revision with the reason.
 func (c *cluster) judge(e kv.KV, con *concern, uid, keptIn string) (plan.Plan, *observed.Condition) {
-	now := c.a.incarnation()
+	rec, _ := c.a.store.store()
+	now := rec.Incarnation
 	no := func(r observed.Reason, msg, next string) (plan.Plan, *observed.Condition) {
 		return plan.Plan{}, &observed.Condition{Type: observed.Applied, Status: observed.False, Reason: r, Message: msg, Next: next, Key: e.Key}
 	}
 	if len(e.Value) > plan.MaxSize {
 		return no(observed.PlanTooLarge, fmt.Sprintf("the plan has %d bytes, at most %d are taken", len(e.Value), plan.MaxSize), "")
+	}
+	if why := c.a.store.changed(); why != nil {
+		return no(why.Reason, why.Message, why.Next)
 	}
 	p, err := plan.Decode(e.Value)
 	forget := fmt.Sprintf("systemctl stop pgagent && rm -r %s && systemctl start pgagent   # if this etcd is meant", c.a.keeper.folder(c.name))
@@ -230,13 +234,13 @@ func (c *cluster) judge(e kv.KV, con *concern, uid, keptIn string) (plan.Plan, *
 		return no(observed.UnsupportedSchema, "the plan can't be read: "+err.Error(), "")
 	case p.Cluster.Name != c.name:
 		return no(observed.UnsupportedSchema, fmt.Sprintf("the plan is for cluster %q", p.Cluster.Name), "")
-	case keptIn != "" && p.Store != keptIn:
+	case keptIn != "" && p.Store != keptIn && (p.Store != now || !rec.Stands(keptIn)):
 		return no(observed.StoreChanged, fmt.Sprintf("the plan belongs to etcd incarnation %s, this host to %s", p.Store, keptIn), forget)
 	case now != "" && p.Store != now:
 		return no(observed.StoreChanged, fmt.Sprintf("the plan belongs to etcd incarnation %s, etcd is %s", p.Store, now), "")
 	case uid != "" && p.UID != uid:
 		return no(observed.StoreChanged, fmt.Sprintf("the plan belongs to cluster uid %s, this host to %s", p.UID, uid), forget)
-	case e.ModRevision < con.rev:
+	case e.ModRevision < con.rev && p.Store == con.plan.Store:
 		return no(observed.StoreChanged, fmt.Sprintf("the plan has revision %d, one of revision %d was acted on", e.ModRevision, con.rev), forget)
 	}
 	return p, nil

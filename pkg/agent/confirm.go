@@ -157,6 +157,7 @@ func decideOther(node string, c plan.Cluster, own plan.Member, s state, p proofs
 func write(a action, m plan.Member, s state, r observed.Primary) action {
 	r.Member, r.Node, r.Address, r.Port = m.Name, m.Node, m.Address, m.Port
 	r.Epoch, r.Sequence = int64(s.view.Leader.Epoch), 1
+	r.Store, r.UID = s.store, s.view.UID
 	for _, old := range []*observed.Primary{s.stored, s.view.Primary} {
 		if old != nil && old.Epoch == r.Epoch {
 			r.Sequence = max(r.Sequence, old.Sequence+1)

@@ -44,6 +44,8 @@ type state struct {
 	revision   int64
 	revisionAt time.Time
 	back       bool
+	// store is the incarnation that the revisions are of; empty: not known.
+	store string
 }
 
 // news is what a fold changed, so that only those concerned are woken.
@@ -149,6 +151,10 @@ func (s *state) foldPrimary(c store.Change, rev int64, n *news) bool {
 		// Unreadable counts as absent: the leader's agent writes it anew.
 		s.stored = nil
 		n.bad = append(n.bad, err)
+		return true
+	}
+	if p.Store != "" && s.store != "" && p.Store != s.store {
+		s.stored = nil // its epoch is of another store's time
 		return true
 	}
 	s.stored = &p

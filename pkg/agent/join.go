@@ -91,8 +91,17 @@ func (a *Agent) announce(ctx, presence context.Context, client *store.Client) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for pause(ctx, inventoryEvery) {
+		timer := time.NewTimer(inventoryEvery)
+		defer timer.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-timer.C:
+			case <-a.restock:
+			}
 			stock()
+			timer.Reset(inventoryEvery)
 		}
 	}()
 	defer func() { <-done }()
@@ -123,28 +132,12 @@ func (a *Agent) takeStock(ctx context.Context) observed.Alive {
 		programs = map[string]string{}
 	}
 	a.programs.Store(&programs)
-	return alive(a.o.Node, a.o.Address(), a.machine, a.o.Version, programs, versions)
-}
-
-// storeChanged notes which etcd this is. What follows from another one than the
-// kept plans came from is decided where plans are taken and resolved.
-func (a *Agent) storeChanged(ch store.Change) {
-	if ch.New == nil {
-		return // absence says nothing
+	rec := alive(a.o.Node, a.o.Address(), a.machine, a.o.Version, programs, versions)
+	if a.store.changed() != nil {
+		seen := a.store.seen()
+		rec.Store = &seen
 	}
-	rec, err := observed.Decode[observed.Store](*ch.New)
-	if err != nil {
-		a.log.Warn("store record can't be read", zap.String("key", ch.Key), zap.Error(err))
-		return
-	}
-	if was := a.incarnation(); was != "" && was != rec.Incarnation {
-		a.log.Error("etcd has another incarnation than before; everything is kept and nothing acquired",
-			zap.String("before", was), zap.String("now", rec.Incarnation))
-	}
-	a.inStore.Store(&rec.Incarnation)
-	for _, c := range a.all() {
-		c.wakeAll()
-	}
+	return rec
 }
 
 // setProblem records why the agent is not in touch; true when that is news.

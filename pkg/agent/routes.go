@@ -57,7 +57,7 @@ func (c *cluster) assertRoutes(ctx context.Context) time.Duration {
 	c.mu.Unlock()
 	now := time.Now()
 	c.observeView(s.view, now)
-	if !fresh(s.view, now) || c.a.usurped.Load() {
+	if !fresh(s.view, now) || c.foreign() || c.a.usurped.Load() {
 		c.lapse()
 		return AssertEvery
 	}

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/pgctrl/pgctrl/pkg/observed"
 	"github.com/pgctrl/pgctrl/pkg/plan"
 )
@@ -23,10 +25,14 @@ type Status struct {
 	// Announced: the presence key is in etcd.
 	Announced bool `json:"announced"`
 	// Problem is why it does not.
-	Problem     string          `json:"problem,omitempty"`
-	Incarnation string          `json:"store,omitempty"`
-	PlansAge    float64         `json:"plans_age_seconds"`
-	Clusters    []ClusterStatus `json:"clusters"`
+	Problem     string `json:"problem,omitempty"`
+	Incarnation string `json:"store,omitempty"`
+	// Distrust is why nothing is taken from the etcd at hand; Trusted the store as it
+	// was last trusted.
+	Distrust *observed.Condition `json:"distrust,omitempty"`
+	Trusted  *observed.StoreSeen `json:"trusted_store,omitempty"`
+	PlansAge float64             `json:"plans_age_seconds"`
+	Clusters []ClusterStatus     `json:"clusters"`
 }
 
 // ClusterStatus is one cluster as this agent sees it.
@@ -86,8 +92,9 @@ func (a *Agent) Status() Status {
 	now := time.Now()
 	st := Status{
 		Node: a.o.Node, Version: a.o.Version, Address: a.o.Address(), Endpoints: a.o.Endpoints,
-		Uptime: now.Sub(a.started).Seconds(), Incarnation: a.incarnation(), PlansAge: -1,
+		Uptime: now.Sub(a.started).Seconds(), PlansAge: -1,
 	}
+	a.store.show(&st)
 	a.mu.Lock()
 	st.Problem = a.lastErr
 	a.mu.Unlock()
@@ -112,6 +119,7 @@ func (a *Agent) Status() Status {
 func KeptStatus(stateDir string) (Status, error) {
 	st := Status{PlansAge: -1}
 	all, err := keeper{stateDir}.all()
+	newGuard(stateDir, keptStore(all), zap.NewNop()).show(&st)
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		c := ClusterStatus{Name: name, LeaderAge: -1, ViewAge: -1, PostgreSQL: LocalStatus{Age: -1}}
 		for _, concern := range slices.SortedFunc(maps.Keys(all[name]), byOrder) {

@@ -89,6 +89,9 @@ func (c *cluster) converge(ctx context.Context, name string) time.Duration {
 	}
 	if rev > 0 {
 		apply, drop, why := plan.Resolve(p, s.view, now)
+		if changed := c.a.store.changed(); changed != nil {
+			why, drop = append(why, *changed), nil
+		}
 		conds, ok = append(conds, why...), !anyBad(why, observed.Applied)
 		// A missing secret does not stop here: what was loaded with it before can be
 		// kept so without it, and the driver knows.

@@ -147,6 +147,9 @@ func (a *app) commit(ctx context.Context, l *live, c change) (int64, error) {
 	}
 	ops = append(ops, store.Put(l.layout.ChangesKey(c.scope), b))
 	rev, err := client.Commit(ctx, guards, ops)
+	if errors.Is(err, store.ErrNoSpace) {
+		return 0, err
+	}
 	if err != nil && !errors.Is(err, store.ErrConflict) && ctx.Err() == nil {
 		// The answer may be what got lost.
 		return 0, fail("etcd did not confirm the write (%s); whether it happened is not known", lastWords(err)).then("pgctrl get %s", c.scope)

@@ -8,7 +8,9 @@ import (
 	"os"
 	"time"
 
+	"github.com/pgctrl/pgctrl/pkg/patroni"
 	"github.com/pgctrl/pgctrl/pkg/server"
+	"github.com/pgctrl/pgctrl/pkg/status"
 	"github.com/pgctrl/pgctrl/pkg/store"
 )
 
@@ -38,6 +40,10 @@ type Deps struct {
 	Connect func(context.Context, store.Options) (*store.Client, error)
 	// Etcd runs the embedded etcd; given by main, so that nothing else links it.
 	Etcd func(context.Context, EtcdOptions) error
+	// Restore makes the embedded etcd's data folder from a snapshot; given by main too.
+	Restore func(EtcdOptions, EtcdRestore) (EtcdRestored, error)
+	// Patroni asks the Patroni at a URL who it is; for acts that look at leaders first.
+	Patroni func(ctx context.Context, url string) (patroni.Status, error)
 	// Server runs the controllers.
 	Server func(context.Context, server.Options) error
 	// Host changes this host, for init.
@@ -55,6 +61,9 @@ func (d Deps) withDefaults() Deps {
 	}
 	if d.Server == nil {
 		d.Server = server.Run
+	}
+	if d.Patroni == nil {
+		d.Patroni = askPatroni
 	}
 	if d.Host == nil {
 		d.Host = thisHost{}
@@ -86,6 +95,7 @@ type app struct {
 	out, err style
 	format   string
 	client   *store.Client
+	etcd     *status.StoreHealth // how etcd was when it was asked; nil: it was not
 	start    time.Time
 }
 

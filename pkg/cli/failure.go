@@ -44,6 +44,8 @@ func (a *app) explain(err error) *failure {
 	switch {
 	case errors.Is(err, store.ErrConflict):
 		return fail("somebody else changed the same documents at the same moment. Nothing was written.").then("run the command again")
+	case errors.Is(err, store.ErrNoSpace):
+		return fail("etcd is full; it refuses every write but deletions. Nothing was written.").then("pgctrl etcd compact")
 	case errors.Is(err, context.DeadlineExceeded):
 		return a.unreachable(err)
 	case errors.Is(err, os.ErrPermission):

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/pgctrl/pgctrl/pkg/desired"
 	"github.com/pgctrl/pgctrl/pkg/server"
+	"github.com/pgctrl/pgctrl/pkg/store/snapshot"
 )
 
 func (a *app) serverCommand() *cobra.Command {
@@ -55,9 +57,11 @@ func (a *app) logger() (*zap.Logger, error) {
 // in main, so that only main links etcd's server.
 type EtcdOptions struct {
 	Name, DataDir, Advertise, Listen string
-	Quota                            int64
-	Compaction                       time.Duration
-	Log                              *zap.Logger
+	// StoreKey is the record in which the member says that snapshots fail.
+	StoreKey   string
+	Quota      int64
+	Compaction time.Duration
+	Log        *zap.Logger
 }
 
 var etcdSettings = []string{"etcd.name", "etcd.data_dir", "etcd.advertise", "etcd.listen", "etcd.quota", "etcd.keep"}
@@ -74,7 +78,7 @@ func (a *app) etcdCommand() *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return a.runEtcd(cmd.Context()) },
 	}
-	c.AddCommand(withSettings(run, etcdSettings...))
+	c.AddCommand(withSettings(run, etcdSettings...), a.etcdBackup(), a.etcdRestore(), a.etcdAccept(), a.etcdCompact())
 	return c
 }
 
@@ -82,27 +86,46 @@ func (a *app) runEtcd(ctx context.Context) error {
 	if a.deps.Etcd == nil {
 		return fail("this program was built without etcd")
 	}
-	o := EtcdOptions{
-		Name: a.settings.get("etcd.name"), DataDir: a.settings.get("etcd.data_dir"),
-		Advertise: a.settings.get("etcd.advertise"), Listen: a.settings.get("etcd.listen"),
-	}
-	if o.Name == "" {
-		host, err := os.Hostname()
-		if err != nil {
-			return fmt.Errorf("name the etcd member: %w", err)
-		}
-		o.Name = host
-	}
-	quota, err := desired.ParseSize(a.settings.get("etcd.quota"))
+	o, err := a.etcdOptions()
 	if err != nil {
-		return fail("etcd.quota: %s (from %s)", err, a.settings.source("etcd.quota"))
-	}
-	o.Quota = quota.Bytes()
-	if o.Compaction, err = a.settings.duration("etcd.keep"); err != nil {
 		return err
 	}
 	if o.Log, err = a.logger(); err != nil {
 		return err
 	}
-	return a.deps.Etcd(ctx, o)
+	err = a.deps.Etcd(ctx, o)
+	switch {
+	case errors.Is(err, ErrEtcdBroken):
+		f := fail("%s", err)
+		if all, lerr := snapshot.List(a.snapshotFolder()); lerr == nil && len(all) > 0 {
+			return f.then("pgctrl etcd restore %s --replace (the newest snapshot, %s old)", all[0].Path, shortly(a.deps.Now().Sub(all[0].Taken)))
+		}
+		return f.then("pgctrl etcd restore <file> --replace")
+	case errors.Is(err, ErrEtcdRunning):
+		return fail("an etcd runs with %s already", o.DataDir).then("systemctl status pgctrl-etcd")
+	}
+	return err
+}
+
+// etcdOptions are the settings of the embedded etcd.
+func (a *app) etcdOptions() (EtcdOptions, error) {
+	o := EtcdOptions{
+		StoreKey: a.settings.Layout.StoreKey(),
+		Name:     a.settings.get("etcd.name"), DataDir: a.settings.get("etcd.data_dir"),
+		Advertise: a.settings.get("etcd.advertise"), Listen: a.settings.get("etcd.listen"),
+	}
+	if o.Name == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			return o, fmt.Errorf("name the etcd member: %w", err)
+		}
+		o.Name = host
+	}
+	quota, err := desired.ParseSize(a.settings.get("etcd.quota"))
+	if err != nil {
+		return o, fail("etcd.quota: %s (from %s)", err, a.settings.source("etcd.quota"))
+	}
+	o.Quota = quota.Bytes()
+	o.Compaction, err = a.settings.duration("etcd.keep")
+	return o, err
 }

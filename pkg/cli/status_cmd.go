@@ -34,6 +34,7 @@ Exit code 2 when a cluster is not what its documents say.`,
 			if err != nil {
 				return err
 			}
+			a.etcd = a.health(cmd.Context())
 			return a.showStatus(l, args)
 		},
 	}
@@ -136,8 +137,8 @@ func (a *app) showCluster(s status.ClusterStatus) {
 	if !s.Ready {
 		word = a.out.red(s.Short())
 	}
-	a.say("%s  %s   %s   desired %d applied on %d of %d nodes   %s   etcd healthy",
-		a.out.bold(s.Cluster), word, version, s.Revision, s.Applied, s.Nodes, controller)
+	a.say("%s  %s   %s   desired %d applied on %d of %d nodes   %s   %s",
+		a.out.bold(s.Cluster), word, version, s.Revision, s.Applied, s.Nodes, controller, a.etcdWord(s))
 	a.showMembers(s)
 	a.showServices(s)
 	a.showConditions(a.Out, a.out, s.Conditions, false)

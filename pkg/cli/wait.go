@@ -100,7 +100,7 @@ func (a *app) await(ctx context.Context, f *follower, rev int64, limit time.Dura
 }
 
 func (a *app) input(s kv.Snapshot, cluster string) status.Input {
-	return status.Input{Snapshot: s, Layout: a.settings.Layout, Now: a.deps.Now(), Cluster: cluster, Concerns: all.Concerns()}
+	return status.Input{Snapshot: s, Layout: a.settings.Layout, Now: a.deps.Now(), Cluster: cluster, Store: a.etcd, Concerns: all.Concerns()}
 }
 
 // awaitEdit waits until a change of documents is in force.

@@ -30,6 +30,12 @@ type Options struct {
 	Quota int64
 	// Compaction is how much of the past is kept.
 	Compaction time.Duration
+	// SnapshotEvery is how often a snapshot is put into SnapshotFolder(DataDir), and
+	// SnapshotKeep how many are kept.
+	SnapshotEvery time.Duration
+	SnapshotKeep  int
+	// StoreKey is the record in which it says that snapshots fail; empty: nowhere.
+	StoreKey string
 	// Log receives etcd's own log lines.
 	Log *zap.Logger
 	// Ready is called once the member answers, with its client URLs.
@@ -77,6 +83,12 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Compaction == 0 {
 		o.Compaction = DefaultCompaction
+	}
+	if o.SnapshotEvery == 0 {
+		o.SnapshotEvery = DefaultSnapshotEvery
+	}
+	if o.SnapshotKeep == 0 {
+		o.SnapshotKeep = DefaultSnapshotKeep
 	}
 	if o.Log == nil {
 		o.Log = zap.NewNop()

@@ -5,12 +5,21 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"syscall"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"go.etcd.io/etcd/server/v3/embed"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 )
+
+// ErrRunning is returned when a member runs with the data folder.
+var ErrRunning = errors.New("an etcd runs with it")
+
+// ErrBroken is returned when etcd can't make sense of what the data folder holds.
+var ErrBroken = errors.New("etcd can't use its data folder")
 
 // ErrPortTaken is returned when something else listens on the member's ports.
 var ErrPortTaken = errors.New("the port is taken")
@@ -25,12 +34,9 @@ func Run(ctx context.Context, o Options) error {
 	if err := privateDir(o.DataDir); err != nil {
 		return err
 	}
-	e, err := embed.StartEtcd(o.config())
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("start etcd: %w: %w", ErrPortTaken, err)
-	}
+	e, err := start(o)
 	if err != nil {
-		return fmt.Errorf("start etcd: %w", err)
+		return err
 	}
 	defer e.Close()
 	select {
@@ -41,6 +47,13 @@ func Run(ctx context.Context, o Options) error {
 		return nil
 	}
 	announce(o, e)
+	client := v3client.New(e.Server)
+	defer client.Close()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	wg.Go(func() { o.snapshots(ctx, client) })
 	select {
 	case <-ctx.Done():
 		return nil
@@ -49,6 +62,34 @@ func Run(ctx context.Context, o Options) error {
 	case <-e.Server.StopNotify():
 		return errors.New("run etcd: the server stopped by itself")
 	}
+}
+
+// start starts the member. Etcd panics, or ends the process, over a data folder
+// that it can't make sense of; here that is an error like any other.
+func start(o Options) (e *embed.Etcd, err error) {
+	defer func() {
+		if what := recover(); what != nil {
+			e, err = nil, fmt.Errorf("start etcd: %w %s: %v", ErrBroken, o.DataDir, what)
+		}
+	}()
+	occupied, err := holdsData(o.DataDir)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkDatabase(o.DataDir); err != nil {
+		return nil, fmt.Errorf("start etcd: %w", err)
+	}
+	o.Log = o.Log.WithOptions(zap.WithFatalHook(zapcore.WriteThenPanic))
+	e, err = embed.StartEtcd(o.config())
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("start etcd: %w: %w", ErrPortTaken, err)
+	case err != nil && occupied && !errors.Is(err, syscall.EADDRNOTAVAIL):
+		return nil, fmt.Errorf("start etcd: %w %s: %w", ErrBroken, o.DataDir, err)
+	case err != nil:
+		return nil, fmt.Errorf("start etcd: %w", err)
+	}
+	return e, nil
 }
 
 func announce(o Options, e *embed.Etcd) {

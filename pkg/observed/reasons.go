@@ -33,6 +33,12 @@ const (
 	StaleView          Reason = "StaleView"
 	StoreChanged       Reason = "StoreChanged"
 	StoreNotRedundant  Reason = "StoreNotRedundant"
+	StoreFilling       Reason = "StoreFilling"
+	StoreCorrupt       Reason = "StoreCorrupt"
+	NoSpace            Reason = "NoSpace"
+	SnapshotFailed     Reason = "SnapshotFailed"
+	NotKept            Reason = "NotKept"
+	Overridden         Reason = "Overridden"
 	Unmanaged          Reason = "Unmanaged"
 	NoServer           Reason = "NoServer"
 	NotPlanned         Reason = "NotPlanned"
@@ -83,6 +89,12 @@ var Meaning = map[Reason]string{
 	StaleView:          "the agent's view of etcd is too old to act on; HAProxy's own checks decide",
 	StoreChanged:       "etcd is another one, or went back in time; everything is kept and nothing is acquired",
 	StoreNotRedundant:  "etcd has one member; production wants three",
+	StoreFilling:       "etcd's database is over half of its quota; at the whole of it every write is refused",
+	StoreCorrupt:       "etcd's members disagree about the data",
+	NoSpace:            "etcd is full: it refuses every write but deletions; what runs goes on and routes follow the leader, but documents have no effect and a failover would find no leader",
+	SnapshotFailed:     "the hourly snapshot of etcd could not be made; the older ones stay",
+	NotKept:            "a plan is in force and could not be put on the node's disk; a start without etcd would use an older one",
+	Overridden:         "a person holds something on a node by hand for a while; it ends by itself",
 	Unmanaged:          "no document describes it any more; it is left as it is and keeps following its leader",
 	NoServer:           "no pgctrl server runs; routing still follows the leader, documents have no effect",
 	NotPlanned:         "the controllers have not yet turned the documents into plans",

@@ -30,6 +30,11 @@ type Primary struct {
 	// By is the node whose agent confirmed it; another node than Node when the
 	// leader's own agent stayed silent.
 	By string `json:"by"`
+	// Store is the incarnation of the etcd that Epoch is a revision of, and UID the
+	// cluster's. A record of another incarnation confirms nothing: epochs are ordered
+	// within one.
+	Store string `json:"store,omitempty"`
+	UID   string `json:"uid,omitempty"`
 }
 
 // Replaces reports whether p may overwrite old: a later epoch, or the next
@@ -88,6 +93,8 @@ type Alive struct {
 	Programs map[string]string `json:"programs"`
 	// PostgreSQL lists installed major versions, ascending.
 	PostgreSQL []int `json:"postgresql"`
+	// Store is there while the agent does not trust this etcd: the one it knows.
+	Store *StoreSeen `json:"store,omitempty"`
 }
 
 // Report is a node's answer to one plan.
@@ -159,15 +166,6 @@ type Formed struct {
 	Scope         string `json:"scope"`
 	// First is the member that initialises the cluster; the others copy from its leader.
 	First string `json:"first"`
-}
-
-// Store identifies this etcd.
-type Store struct {
-	Incarnation string `json:"incarnation"`
-	// Newest is the newest program version that wrote here.
-	Newest string `json:"newest"`
-	// Endpoints are the client URLs by which nodes reach etcd; Patroni gets them.
-	Endpoints []string `json:"endpoints"`
 }
 
 // Encode is the stored form of a record. Records are plain structs, so encoding

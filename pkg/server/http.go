@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"sync"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
@@ -39,7 +40,7 @@ func (s *state) get() (controlling, string) {
 // /readyz (it controls, or would at once if it became leader).
 func (s *server) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{Registry: s.registry}))
+	mux.HandleFunc("GET /metrics", s.metrics)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		e, _ := s.state.get()
 		if e != nil {
@@ -60,6 +61,15 @@ func (s *server) handler() http.Handler {
 		}
 	})
 	return mux
+}
+
+// metrics answers with the process's metrics and those of the controllers.
+func (s *server) metrics(w http.ResponseWriter, r *http.Request) {
+	all := prometheus.Gatherers{s.registry}
+	if e := s.engine.Load(); e != nil {
+		all = append(all, e)
+	}
+	promhttp.HandlerFor(all, promhttp.HandlerOpts{Registry: s.registry}).ServeHTTP(w, r)
 }
 
 func answer(w http.ResponseWriter, err error) {

@@ -2,8 +2,6 @@ package server
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
@@ -46,7 +44,7 @@ func (s *server) introduceOnce(ctx context.Context, c *store.Client) error {
 			return backoff.Permanent(err)
 		}
 	} else {
-		is.Incarnation = newIncarnation()
+		is.Incarnation = store.NewIncarnation()
 	}
 	was := is
 	if is.Endpoints = reachable(advertised, s.Endpoints); len(is.Endpoints) == 0 {
@@ -66,14 +64,6 @@ func (s *server) introduceOnce(ctx context.Context, c *store.Client) error {
 	}
 	s.Log.Info("store identified", zap.String("incarnation", is.Incarnation), zap.Strings("endpoints", is.Endpoints), zap.String("newest", is.Newest))
 	return nil
-}
-
-// newIncarnation is random: a store that was restored or made anew must not be
-// taken for the one before.
-func newIncarnation() string {
-	b := make([]byte, 8)
-	_, _ = rand.Read(b) // it never fails; it ends the program instead
-	return hex.EncodeToString(b)
 }
 
 // reachable picks the URLs that hosts are told: what etcd's members advertise, less

@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -120,6 +121,7 @@ func registry() *prometheus.Registry {
 type server struct {
 	Options
 	registry *prometheus.Registry
+	engine   atomic.Pointer[prometheus.Registry] // of the controllers that run now
 	state    state
 }
 
@@ -133,9 +135,16 @@ func (s *server) control(ctx context.Context) error {
 	if err := s.introduce(ctx, client); err != nil || ctx.Err() != nil {
 		return err
 	}
+	return s.whileTrusted(ctx, client, func(ctx context.Context) error { return s.plan(ctx, client) })
+}
+
+// plan runs the controllers until ctx ends.
+func (s *server) plan(ctx context.Context, client *store.Client) error {
+	metrics := prometheus.NewRegistry()
+	s.engine.Store(metrics)
 	e, err := engine.New(engine.Options{
 		Client: client, Layout: s.Layout, Controllers: s.Controllers, Log: s.Log,
-		Registry: s.registry, ID: s.ID, Version: version.String(),
+		Registry: metrics, ID: s.ID, Version: version.String(),
 	})
 	if err != nil {
 		return fmt.Errorf("set up controllers: %w", err)

@@ -50,7 +50,8 @@ func Compute(in Input) ClusterStatus {
 		c.out.Timeline = c.live[c.out.Leader].Timeline
 	}
 	// A confirmation is worth what the leader key says.
-	if p := c.primary; p != nil && p.Writable && p.Member == c.out.Leader && p.Epoch <= c.out.Epoch {
+	rec, _ := observed.Read[observed.Store](in.Snapshot, in.Layout.StoreKey())
+	if p := c.primary; p != nil && (p.Store == "" || p.Store == rec.Incarnation) && p.Writable && p.Member == c.out.Leader && p.Epoch <= c.out.Epoch {
 		c.out.Primary = p.Member
 		// The record has the new timeline about a second before the member key.
 		c.out.Timeline = max(c.out.Timeline, p.Timeline)
@@ -61,6 +62,7 @@ func Compute(in Input) ClusterStatus {
 	c.leadership()
 	c.misplaced()
 	c.server()
+	c.store()
 	c.count(unfinished)
 	c.out.Conditions = worstFirst(c.out.Conditions)
 	c.out.Ready = c.out.Exists

@@ -67,11 +67,8 @@ func FleetConditions(in Input) []Condition {
 	if _, c := Server(in); c != nil {
 		add("", *c)
 	}
-	if s, ok := observed.Read[observed.Store](in.Snapshot, in.Layout.StoreKey()); ok && len(s.Endpoints) == 1 {
-		add("", observed.Condition{
-			Type: observed.Healthy, Status: observed.True, Reason: observed.StoreNotRedundant, Key: in.Layout.StoreKey(),
-			Message: observed.Meaning[observed.StoreNotRedundant],
-		})
+	for _, c := range StoreConditions(in) {
+		add("", c)
 	}
 	nodes, problems := desired.Nodes(in.Snapshot, in.Layout)
 	for _, p := range append(problems, desired.Misplaced(in.Snapshot, in.Layout)...) {

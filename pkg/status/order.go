@@ -12,12 +12,13 @@ import (
 var notes = []observed.Reason{
 	observed.NoServer, observed.PendingRestart, observed.PatroniPaused, observed.StandbyCluster, observed.Unmanaged,
 	observed.FixedAtForming, observed.MisplacedKey, observed.PatroniTooOld, observed.StoreNotRedundant,
+	observed.StoreFilling, observed.SnapshotFailed,
 }
 
 // urgency orders the other reasons: first what keeps clients from their data, then
 // what keeps the cluster from its documents, then what solves itself.
 var urgency = []observed.Reason{
-	observed.WrongSystem, observed.DuplicateMember, observed.LeaderFlapping, observed.StoreChanged,
+	observed.WrongSystem, observed.DuplicateMember, observed.LeaderFlapping, observed.StoreChanged, observed.StoreCorrupt, observed.NoSpace,
 	observed.NoLeader, observed.NotConfirmed, observed.RouteDiffers, observed.NodeAbsent, observed.Stopped, observed.NotStreaming,
 	observed.Frozen, observed.PortInUse, observed.MissingProgram, observed.Rejected, observed.RolledBack, observed.ApplyFailed,
 	observed.NotAnswering, observed.Internal, observed.InvalidDocument, observed.PortConflict, observed.UnknownNode,

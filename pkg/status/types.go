@@ -23,6 +23,8 @@ type Input struct {
 	Layout   keys.Layout
 	Now      time.Time
 	Cluster  string
+	// Store is how etcd itself is; nil: nobody asked it.
+	Store *StoreHealth
 	// Concerns are the controllers whose plans make up the cluster: all.Concerns().
 	Concerns []controllers.Controller
 }

@@ -37,7 +37,8 @@ type Client struct {
 	kv        clientv3.KV
 	watcher   clientv3.Watcher
 	lease     clientv3.Lease
-	cluster   clientv3.Cluster // nil over the model
+	cluster   clientv3.Cluster     // nil over the model
+	upkeep    clientv3.Maintenance // nil over the model
 	endpoints []string
 	log       *zap.Logger
 	close     func() error
@@ -76,7 +77,7 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 		return nil, fmt.Errorf("connect to etcd: %w", err)
 	}
 	return &Client{
-		kv: c.KV, watcher: c.Watcher, lease: c.Lease, cluster: c.Cluster,
+		kv: c.KV, watcher: c.Watcher, lease: c.Lease, cluster: c.Cluster, upkeep: c.Maintenance,
 		endpoints: slices.Clone(o.Endpoints), log: log, close: c.Close,
 	}, nil
 }

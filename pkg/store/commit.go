@@ -139,7 +139,7 @@ func (c *Client) Commit(ctx context.Context, guards []Guard, ops []Op) (int64, e
 	defer cancel()
 	resp, err := c.kv.Txn(ctx).If(cmps...).Then(writes...).Else(reads...).Commit()
 	if err != nil {
-		return 0, fmt.Errorf("commit %s: %w", opNames(ops), err)
+		return 0, fmt.Errorf("commit %s: %w", opNames(ops), refined(err))
 	}
 	if resp.Succeeded {
 		return resp.Header.GetRevision(), nil

@@ -20,6 +20,7 @@ var (
 	errSilent   = errors.New("no proof of freshness in time")
 	errClosed   = errors.New("watch ended without a reason")
 	errDiverged = errors.New("mirror differs from etcd")
+	errBack     = errors.New("etcd went back in time")
 )
 
 // streamKey is the metadata by which the client library tells streams apart:
@@ -130,6 +131,12 @@ func (f *follower) loop(ctx context.Context) error {
 				return fmt.Errorf("watch %s: %w", f.m.o.Prefixes[h.i], err)
 			}
 		case p := <-f.proofs:
+			if p.rev < p.had {
+				// Asked after the view was there, etcd is not: it was put back from a
+				// snapshot. The watch waits for revisions that are long in coming, so
+				// everything is read again, and whoever uses it judges.
+				return fmt.Errorf("%w: it is at revision %d and was seen at %d", errBack, p.rev, p.had)
+			}
 			f.pending = append(f.pending, p)
 		case n := <-f.differs:
 			return fmt.Errorf("%w in %d keys", errDiverged, n)

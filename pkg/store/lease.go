@@ -32,7 +32,7 @@ func (c *Client) grant(ctx context.Context, ttl time.Duration) (*held, error) {
 	seconds := int64((ttl + time.Second - 1) / time.Second)
 	resp, err := c.lease.Grant(ctx, max(1, seconds))
 	if err != nil {
-		return nil, fmt.Errorf("grant lease of %s: %w", ttl, err)
+		return nil, fmt.Errorf("grant lease of %s: %w", ttl, refined(err))
 	}
 	h.id, h.ttl = resp.ID, time.Duration(resp.TTL)*time.Second
 	return h, nil

@@ -86,6 +86,7 @@ type Mirror struct {
 type freshness struct {
 	at  time.Time
 	rev int64
+	had int64 // what the view had reached when the question was asked
 }
 
 // NewMirror prepares a mirror; Run makes it work. A mirror of nothing panics.

@@ -36,7 +36,7 @@ func (f *follower) probe(ctx context.Context, created <-chan struct{}) {
 		case <-ctx.Done():
 			return
 		}
-		p := freshness{at: time.Now()}
+		p := freshness{at: time.Now(), had: f.m.now.Load().rev}
 		var err error
 		if p.rev, err = f.m.client.revision(ctx, f.m.o.Prefixes[0]); err != nil {
 			f.m.log.Debug("freshness not proven", zap.Error(err))
