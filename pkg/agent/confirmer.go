@@ -3,13 +3,13 @@ package agent
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"reflect"
 	"sync"
 	"time"
 
 	"go.uber.org/zap"
 
+	"github.com/pgctrl/pgctrl/internal/jitter"
 	"github.com/pgctrl/pgctrl/pkg/observed"
 	"github.com/pgctrl/pgctrl/pkg/plan"
 	"github.com/pgctrl/pgctrl/pkg/store"
@@ -96,7 +96,7 @@ func (c *cluster) confirmLoop(ctx context.Context) {
 		case act.After > 0:
 			// The stagger of decideConfirm orders the agents; the jitter breaks ties
 			// between those whose clocks or plans disagree.
-			wait = act.After + rand.N(20*time.Millisecond)
+			wait = act.After + jitter.N(20*time.Millisecond)
 		}
 		timer.Reset(wait)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/cenkalti/backoff/v4"
 	"go.uber.org/zap"
 
+	"github.com/pgctrl/pgctrl/internal/jitter"
 	"github.com/pgctrl/pgctrl/pkg/kv"
 	"github.com/pgctrl/pgctrl/pkg/observed"
 	"github.com/pgctrl/pgctrl/pkg/store"
@@ -154,5 +155,6 @@ func newBackoff(first, most time.Duration) *backoff.ExponentialBackOff {
 	return backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(first), backoff.WithMaxInterval(most),
 		backoff.WithMultiplier(2), backoff.WithMaxElapsedTime(0),
+		backoff.WithRandomizationFactor(jitter.Factor()),
 	)
 }

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
+
+	"github.com/pgctrl/pgctrl/internal/jitter"
 )
 
 // Class is how urgent a key is. Within a class, first come is first served.
@@ -193,6 +195,7 @@ func newRetry() *backoff.ExponentialBackOff {
 		backoff.WithInitialInterval(firstRetry),
 		backoff.WithMultiplier(2),
 		backoff.WithMaxInterval(mostRetry),
+		backoff.WithRandomizationFactor(jitter.Factor()),
 		backoff.WithMaxElapsedTime(0), // the library's default gives up after 15 minutes
 	)
 }

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
+
+	"github.com/pgctrl/pgctrl/internal/jitter"
 )
 
 // newBackoff grows from first to most, with jitter, and never gives up: the
@@ -15,6 +17,7 @@ func newBackoff(first, most time.Duration) *backoff.ExponentialBackOff {
 		backoff.WithMaxInterval(most),
 		backoff.WithMultiplier(2),
 		backoff.WithMaxElapsedTime(0),
+		backoff.WithRandomizationFactor(jitter.Factor()),
 	)
 }
 

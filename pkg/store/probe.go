@@ -3,12 +3,12 @@ package store
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"go.uber.org/zap"
 
+	"github.com/pgctrl/pgctrl/internal/jitter"
 	"github.com/pgctrl/pgctrl/pkg/kv"
 )
 
@@ -75,7 +75,7 @@ func (f *follower) hurry(ctx context.Context, rev int64) {
 func (f *follower) compare(ctx context.Context) {
 	for {
 		every := f.m.o.CompareEvery
-		if !pause(ctx, every/2+rand.N(every)) {
+		if !pause(ctx, every/2+jitter.N(every)) {
 			return
 		}
 		n, err := f.m.compareOnce(ctx)

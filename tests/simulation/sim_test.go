@@ -1,0 +1,83 @@
+package simulation
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest"
+
+	"github.com/pgctrl/pgctrl/internal/jitter"
+)
+
+var (
+	seedFlag    = flag.Uint64("sim.seed", 0, "replay this one seed")
+	seedsFlag   = flag.Int("sim.seeds", 300, "how many seeds to run")
+	fromFlag    = flag.Uint64("sim.from", 1, "the first seed")
+	traceFlag   = flag.Bool("sim.trace", false, "print the trace of -sim.seed")
+	logFlag     = flag.Bool("sim.log", false, "print the programs' own logs of -sim.seed")
+	profileFlag = flag.String("sim.profile", "", "mixed, moves, network, documents or restarts; by default the seed chooses")
+	bugFlag     = flag.String("sim.bug", "", "plant this bug (see bugs.go)")
+)
+
+func TestMain(m *testing.M) {
+	jitter.Off()
+	os.Exit(m.Run())
+}
+
+// simulate runs one seed in a bubble of its own.
+func simulate(t *testing.T, o Options) (res Result) {
+	t.Helper()
+	o.Dir = scratch(t)
+	if *logFlag {
+		o.Log = zaptest.NewLogger(t, zaptest.WrapOptions(zap.AddCaller()))
+	}
+	synctest.Test(t, func(t *testing.T) { res = Run(t, o) })
+	return res
+}
+
+// scratch is a folder in memory: agents sync what they keep, and that many syncs on
+// a disk would take longer than everything else.
+func scratch(t *testing.T) string {
+	for _, base := range []string{"/dev/shm", ""} {
+		if dir, err := os.MkdirTemp(base, "simulation-"); err == nil {
+			t.Cleanup(func() { _ = os.RemoveAll(dir) })
+			return dir
+		}
+	}
+	return t.TempDir()
+}
+
+func report(t *testing.T, seed uint64, res Result) {
+	t.Helper()
+	for _, v := range res.Violations {
+		t.Errorf("seed %d (%s): %s", seed, res.Profile, v)
+	}
+	if len(res.Violations) > 0 {
+		t.Logf("replay: go test ./tests/simulation -run TestSeeds -sim.seed %d -sim.trace", seed)
+	}
+}
+
+// TestSeeds runs many seeds, or replays one.
+func TestSeeds(t *testing.T) {
+	first, n := *fromFlag, *seedsFlag
+	if *seedFlag != 0 {
+		first, n = *seedFlag, 1
+	}
+	for i := range n {
+		seed := first + uint64(i)
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			started := time.Now()
+			res := simulate(t, Options{Seed: seed, Profile: *profileFlag, Bug: *bugFlag})
+			report(t, seed, res)
+			if *traceFlag {
+				t.Logf("%s\n%s%+v\n%s", res.Profile, res.Trace, res.Stats, time.Since(started))
+			}
+		})
+	}
+}
