@@ -43,6 +43,10 @@ const (
 	RouteDiffers       Reason = "RouteDiffers"
 	Frozen             Reason = "Frozen"
 	Internal           Reason = "Internal"
+	Removed            Reason = "Removed"
+	Removing           Reason = "Removing"
+	Leading            Reason = "Leading"
+	RecordLost         Reason = "RecordLost"
 )
 
 // Meaning explains every reason in one sentence.
@@ -87,5 +91,9 @@ var Meaning = map[Reason]string{
 	RouteDiffers:       "a node does not send a read-write service to the confirmed primary",
 	Frozen:             "a file on the node says to leave it alone: nothing is applied or repaired there until the file is removed; routes still follow the leader",
 	FixedAtForming:     "a setting that was taken once, when the cluster formed, says something else now; that has no effect",
+	Removed:            "it was removed from the host as a document said; its data are kept",
+	Removing:           "a document says that it is to be removed, which goes step by step: routes first, the data stay",
+	Leading:            "a member that is to be removed leads; it is left as it is until another one does",
+	RecordLost:         "Patroni has the cluster and pgctrl's record of how it formed is gone; nothing is planned until the record is put back",
 	Internal:           "a fault in pgctrl itself; the log has the details",
 }
