@@ -182,10 +182,7 @@ func removeAll(in controllers.Input, t *topology.Topology, cs []observed.Conditi
 	for _, s := range t.AllStored(in, topology.Proxy) {
 		if _, alive := t.Alive(s.Node); alive && !s.Removed() {
 			cs = append(cs, topology.RemovingCondition(key, "the cluster is to be removed; node %s still has its HAProxy", s.Node))
-			for _, s := range stored { // as they are meanwhile
-				out = append(out, controllers.Output{Key: s.Key, Mode: controllers.Once})
-			}
-			return result(out, cs)
+			return result(nil, cs) // what is not said is kept
 		}
 	}
 	want := map[string]plan.Plan{}
