@@ -79,7 +79,11 @@ func New(o Options) (*Agent, error) {
 func (a *Agent) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	a.mu.Lock()
-	a.start = func(c *cluster) { wg.Go(func() { c.run(ctx) }) }
+	a.start = func(c *cluster) {
+		part, stop := context.WithCancel(ctx)
+		c.stop = stop
+		wg.Go(func() { c.run(part) })
+	}
 	for _, name := range slices.Sorted(maps.Keys(a.clusters)) {
 		a.start(a.clusters[name])
 	}
@@ -151,7 +155,9 @@ func (a *Agent) planChanged(ch store.Change) {
 	case ref.Family == keys.Plan && ref.Cluster == keys.NodeCluster:
 		// Programs that clusters share come with the concerns that need them.
 	case ref.Family == keys.Plan:
-		a.clusterFor(ref.Cluster, ch.New != nil).received(ref.Concern, ch)
+		for !a.clusterFor(ref.Cluster, ch.New != nil).received(ref.Concern, ch) {
+			continue // it ended in this very moment; the next one is a new one
+		}
 	}
 }
 
@@ -212,6 +218,9 @@ func (a *Agent) Healthy() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for name, at := range a.beats {
+		if a.clusters[name] == nil {
+			continue // it ended; its last beat may have come after that
+		}
 		if silent := time.Since(at); silent > stuckAfter {
 			return fmt.Errorf("routes of cluster %s have not been looked at for %s", name, silent.Round(time.Second))
 		}

@@ -32,6 +32,8 @@ type cluster struct {
 	gone     map[string]bool  // plan keys that were deleted
 	// info is the cluster as the newest accepted plan describes it.
 	info    plan.Cluster
+	stop    func() // ends the goroutines; nil before Run
+	ended   bool   // nothing of the cluster is left here; guarded by mu
 	infoRev int64
 	uid     string
 	store   string // incarnation of the accepted plans

@@ -66,6 +66,8 @@ type concern struct {
 	repaired string
 	reset    bool // HAProxy was reloaded: routes assert everything again
 	report   observed.Report
+	// removed says what became of a removal, once all of it is done; empty before.
+	removed string
 
 	waiting  bool      // for a secret; the worker's own
 	received time.Time // when plan arrived; zero once it converged
@@ -103,7 +105,7 @@ func (c *cluster) restore(all map[string]kept) {
 	for name, k := range all {
 		con := newConcern(name)
 		con.plan, con.rev, con.newest, con.inputs, con.kept = k.Plan, k.Revision, k.Revision, k.Plan.Inputs.Revision, true
-		con.restored = &k.Plan
+		con.restored, con.removed = &k.Plan, k.Removed
 		c.concerns[name] = con
 		c.accept(k.Plan, k.Revision)
 	}
@@ -117,9 +119,14 @@ func (c *cluster) accept(p plan.Plan, rev int64) {
 	}
 }
 
-// received notes a plan event; the worker looks at it.
-func (c *cluster) received(concern string, ch store.Change) {
+// received notes a plan event; the worker looks at it. False: this cluster has just
+// ended, because nothing of it was left on the host.
+func (c *cluster) received(concern string, ch store.Change) bool {
 	c.mu.Lock()
+	if c.ended {
+		c.mu.Unlock()
+		return false
+	}
 	if ch.New != nil {
 		c.arrived[concern] = *ch.New
 		delete(c.gone, concern)
@@ -132,6 +139,7 @@ func (c *cluster) received(concern string, ch store.Change) {
 	if ch.New == nil {
 		c.log.Warn("plan key is gone; the last plan is kept", zap.String("concern", concern), zap.String("key", ch.Key))
 	}
+	return true
 }
 
 // take looks at the plans that arrived since the last call, the newest first, so
@@ -147,6 +155,9 @@ func (c *cluster) take() {
 	clear(c.arrived)
 	c.mu.Unlock()
 	slices.SortFunc(es, func(a, b kv.KV) int { return int(b.ModRevision - a.ModRevision) })
+	if c.bornAgain(es, byKey) {
+		return
+	}
 	frozen := c.frozen() != nil
 	for _, e := range es {
 		c.takeOne(byKey[e.Key], e, frozen)
@@ -185,7 +196,7 @@ func (c *cluster) takeOne(name string, e kv.KV, frozen bool) {
 	}
 	old := con.inForce()
 	same := plan.Hash(p.Resources, p.Secrets) == plan.Hash(old.Resources, old.Secrets)
-	con.plan, con.rev, con.inputs, con.kept = p, e.ModRevision, p.Inputs.Revision, false
+	con.plan, con.rev, con.inputs, con.kept, con.removed = p, e.ModRevision, p.Inputs.Revision, false, ""
 	con.received = time.Now()
 	switch { // the host has it already; only what surrounds it changed
 	case same && con.loaded != nil:

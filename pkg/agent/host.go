@@ -26,6 +26,10 @@ type Host struct {
 	Inventory Inventory
 	// Takeover makes room for a unit before it is applied for the first time.
 	Takeover Takeover
+	// SetAside renames a data directory that stays behind, so that no later member
+	// takes it for its own, and says where the data are. It refuses while a PostgreSQL
+	// runs in it. Doing it again says the same. Nil: data stay where they are.
+	SetAside func(ctx context.Context, data, uid string) (where string, err error)
 }
 
 // Drivers make one cluster's resources so.

@@ -18,6 +18,8 @@ import (
 type kept struct {
 	Revision int64     `json:"revision"`
 	Plan     plan.Plan `json:"plan"`
+	// Removed says that the plan is a removal and that it is done.
+	Removed string `json:"removed,omitempty"`
 }
 
 // keeper stores the last good plan of every cluster and concern.
@@ -56,6 +58,7 @@ func (k keeper) load(cluster, concern string) (kept, error) {
 	var raw struct {
 		Revision int64           `json:"revision"`
 		Plan     json.RawMessage `json:"plan"`
+		Removed  string          `json:"removed"`
 	}
 	if err := json.Unmarshal(b, &raw); err != nil {
 		return out, fmt.Errorf("read kept plan %s/%s: %w", cluster, concern, err)
@@ -63,8 +66,17 @@ func (k keeper) load(cluster, concern string) (kept, error) {
 	if out.Plan, err = plan.Decode(raw.Plan); err != nil {
 		return out, fmt.Errorf("read kept plan %s/%s: %w", cluster, concern, err)
 	}
-	out.Revision = raw.Revision
+	out.Revision, out.Removed = raw.Revision, raw.Removed
 	return out, nil
+}
+
+// forget removes a kept plan, and the cluster's folder with the last one.
+func (k keeper) forget(cluster, concern string) error {
+	if err := os.Remove(k.path(cluster, concern)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("forget plan %s/%s: %w", cluster, concern, err)
+	}
+	_ = os.Remove(k.folder(cluster)) // only an empty one goes
+	return nil
 }
 
 // all reads every kept plan, by cluster and concern. One that can't be read is

@@ -38,7 +38,7 @@ func (c *cluster) composeLocked(con *concern, conds []observed.Condition, s stat
 		Schema: observed.Schema, Writer: c.a.o.Version, Concern: con.name,
 		Plan: con.newest, Inputs: con.inputs, Facts: map[string]string{},
 	}
-	if con.loaded != nil {
+	if con.loaded != nil && con.loaded.Removal == nil {
 		r.Loaded = plan.Hash(con.loaded.Resources, con.loaded.Secrets)
 	}
 	applied := observed.Condition{Type: observed.Applied, Status: observed.True}
@@ -52,6 +52,9 @@ func (c *cluster) composeLocked(con *concern, conds []observed.Condition, s stat
 			r.Conditions = append(r.Conditions, cond)
 		}
 	}
+	if con.removed != "" && !applied.Bad() {
+		applied.Reason, applied.Message = observed.Removed, con.removed
+	}
 	r.Conditions = append(r.Conditions, applied)
 	if c.gone[con.name] {
 		r.Conditions = append(r.Conditions, observed.Condition{
@@ -59,7 +62,7 @@ func (c *cluster) composeLocked(con *concern, conds []observed.Condition, s stat
 			Message: "the plan key is gone; the last plan is kept in force",
 		})
 	}
-	if con.name == "postgres" {
+	if con.name == "postgres" && con.removed == "" {
 		own, _ := c.info.Own()
 		r.Conditions = append(r.Conditions, leaderConditions(s, own, now)...)
 		if c.why != nil {
@@ -162,6 +165,14 @@ func (r *reporter) submit(key string, rep observed.Report) {
 	}
 	r.mu.Unlock()
 	poke(r.wake)
+}
+
+// forget makes the reporter know nothing of a key that is being deleted.
+func (r *reporter) forget(key string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.pending, key)
+	delete(r.written, key)
 }
 
 func (r *reporter) run(ctx context.Context) {

@@ -58,6 +58,9 @@ func (c *cluster) pass(ctx context.Context) time.Duration {
 		return DriftEvery
 	}
 	c.take()
+	if c.forgetRemoved(ctx) {
+		return DriftEvery // nothing of the cluster is here any more
+	}
 	c.mu.Lock()
 	names := slices.SortedFunc(maps.Keys(c.concerns), byOrder)
 	c.mu.Unlock()
@@ -86,6 +89,9 @@ func (c *cluster) converge(ctx context.Context, name string) time.Duration {
 		conds = append(conds, frozen.note(c.name, c.a.o.Node))
 	} else if con.unsaved {
 		c.keepPlan(con, kept{Revision: rev, Plan: p}, false)
+	}
+	if rev > 0 && p.Removal != nil {
+		return c.retire(ctx, con, p, rev, s, frozen, conds)
 	}
 	if rev > 0 {
 		apply, drop, why := plan.Resolve(p, s.view, now)

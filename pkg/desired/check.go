@@ -19,6 +19,7 @@ func Check(cluster *Cluster, others []*Cluster) []Problem {
 		out = append(out, checkSharedNodes(cluster)...)
 		out = append(out, checkLeaders(cluster)...)
 	}
+	out = append(out, checkRemoval(cluster)...)
 	out = append(out, checkOwnPorts(cluster)...)
 	out = append(out, checkForeignPorts(cluster, others)...)
 	out = append(out, checkAddress(cluster)...)
@@ -81,18 +82,28 @@ func checkLeaders(c *Cluster) []Problem {
 	if len(c.Members) == 0 || c.Invalid("members") {
 		return nil
 	}
-	for _, m := range c.Members {
-		if m.CanLead() {
+	if c.Removing() {
+		return nil
+	}
+	stays := []*Member{}
+	for _, m := range c.MemberList() {
+		if m.CanLead() && !m.Absent() {
 			return nil
 		}
+		if !m.Absent() {
+			stays = append(stays, m)
+		}
 	}
-	m := c.MemberList()[0]
+	if len(stays) == 0 {
+		return []Problem{c.lastMember()}
+	}
+	m := stays[0]
 	d := c.resolved["members/"+m.Name]
 	field := "failover_priority"
 	if m.Offline {
 		field = "offline"
 	}
-	p := d.problem(field, "expected a member that can lead, found all %d offline or with failover_priority 0", len(c.Members))
+	p := d.problem(field, "expected a member that can lead, found all %d offline or with failover_priority 0", len(stays))
 	p.Suggestion = fmt.Sprintf("unset %s of one member", field)
 	return []Problem{p}
 }

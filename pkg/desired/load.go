@@ -73,12 +73,18 @@ func (c *Cluster) ServiceList() []*Service {
 	return out
 }
 
-// ProxyNodes returns the names of the nodes that run the cluster's HAProxy: those
-// of its members and those with role proxy; sorted.
+// ProxyNodes returns the names of the nodes that are to run the cluster's HAProxy:
+// those of its members and those with role proxy; sorted. None when the cluster is
+// to be removed.
 func (c *Cluster) ProxyNodes() []string {
 	set := map[string]bool{}
+	if c.Removing() {
+		return nil
+	}
 	for _, m := range c.Members {
-		set[m.Node] = true
+		if !m.Absent() {
+			set[m.Node] = true
+		}
 	}
 	for _, n := range c.Nodes {
 		if n.HasRole("proxy") {
@@ -135,7 +141,7 @@ func (ld *loader) use(e kv.KV) kv.KV {
 func (ld *loader) load(k *Kind) {
 	var shared []layer
 	if e, ok := ld.Get(ld.layout.DefaultsDoc(k.Name)); ok {
-		shared = append(shared, layer{kv: ld.use(e), shared: k.Named})
+		shared = append(shared, layer{kv: ld.use(e), shared: true})
 	}
 	if !k.Named {
 		key := ld.layout.ClusterDoc(ld.c.Name, k.Name)

@@ -13,11 +13,15 @@ type Member struct {
 	Offline          bool           `yaml:"offline" default:"false" effect:"reload" example:"true" says:"Serves the offline service (reports, copies) and never leads."`
 	FailoverPriority int            `yaml:"failover_priority" default:"1" min:"0" max:"1000" effect:"reload" example:"2" says:"Which of equally good replicas leads next, the highest first; 0 never leads. Telling values above 0 apart needs Patroni 3.2, older ones treat them alike."`
 	Weight           int            `yaml:"weight" default:"100" min:"0" max:"256" effect:"reload" example:"50" says:"Its share of the connections to services that go to several members; 0 takes no new ones."`
+	State            string         `yaml:"state" default:"present" enum:"present,absent" own:"true" effect:"move" example:"absent" says:"absent removes it: routes leave it out, then it is stopped and disabled; its data are kept. The leader is refused. See pgctrl remove."`
 	Tags             map[string]any `yaml:"tags" effect:"reload" example:"clonefrom=true" says:"Further tags for Patroni, such as clonefrom or nosync, and tags of your own."`
 }
 
 // CanLead reports whether the member may become the primary.
 func (m *Member) CanLead() bool { return !m.Offline && m.FailoverPriority > 0 }
+
+// Absent reports whether the member is to be removed.
+func (m *Member) Absent() bool { return m.State == absent }
 
 const tagPattern = `^[A-Za-z_][A-Za-z0-9_-]{0,62}$`
 

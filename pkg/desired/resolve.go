@@ -68,6 +68,10 @@ func (k *Kind) resolve(name, key string, layers []layer) *resolved {
 // dropOwn removes the fields that one document has for itself.
 func dropOwn(k *Kind, set settings) []Problem {
 	var out []Problem
+	own := k.Name + "/<name>"
+	if !k.Named {
+		own = "the cluster's own document " + k.Name
+	}
 	for _, path := range set.paths() {
 		s := set[path]
 		if !s.field.Own {
@@ -77,7 +81,7 @@ func dropOwn(k *Kind, set settings) []Problem {
 		out = append(out, Problem{
 			Key: s.key, Kind: k.Name, Line: s.line, Column: s.column, Field: path, Reason: observed.InvalidDocument,
 			Message:    fmt.Sprintf("expected a field that all %s can share, found one that each has for itself", k.Name),
-			Suggestion: fmt.Sprintf("set it in %s/<name>", k.Name),
+			Suggestion: "set it in " + own,
 		})
 	}
 	return out

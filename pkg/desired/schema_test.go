@@ -106,7 +106,7 @@ func TestFieldsAreDescribed(t *testing.T) {
 			}
 		}
 	}
-	if Fields("nothing") != nil || len(Complete("postgres", "use_")) != 2 || len(Fields("defaults/members")) != 5 {
+	if Fields("nothing") != nil || len(Complete("postgres", "use_")) != 2 || len(Fields("defaults/members")) != 6 {
 		t.Error("lookups")
 	}
 }

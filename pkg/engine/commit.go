@@ -23,8 +23,15 @@ const (
 type write struct {
 	family keys.Family
 	key    string
-	value  []byte
-	seen   int64 // 0: it must not exist
+	value  []byte // nil: the key goes
+	seen   int64  // 0: it must not exist
+}
+
+func (w write) op() store.Op {
+	if w.value == nil {
+		return store.Delete(w.key)
+	}
+	return store.Put(w.key, w.value)
 }
 
 // committer writes for all workers of a term, each transaction guarded by its
@@ -139,7 +146,7 @@ func (c *committer) try(ctx context.Context, batch []*request) (int64, error) {
 	for _, r := range batch {
 		for _, w := range r.writes {
 			guards = append(guards, store.ModIs(w.key, w.seen))
-			ops = append(ops, store.Put(w.key, w.value))
+			ops = append(ops, w.op())
 		}
 	}
 	if !c.leadership.Held() {

@@ -23,7 +23,7 @@ func together(f farm, c *committer, requests [][]write) []error {
 	busy := func() {
 		for i := range maxInFlight {
 			wg.Go(func() {
-				if _, err := c.commit(f.Context(), []write{{keys.Plan, fmt.Sprintf("/busy/%d", i), nil, 0}}); err != nil {
+				if _, err := c.commit(f.Context(), []write{{keys.Plan, fmt.Sprintf("/busy/%d", i), []byte{}, 0}}); err != nil {
 					f.Error(err)
 				}
 			})

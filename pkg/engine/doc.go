@@ -33,8 +33,9 @@
 // its own clock's idea of its lease. Should it be wrong about that, etcd refuses
 // the write (R7).
 //
-// A result without an output leaves the key alone: absence is not deletion. The
-// engine has no way to delete a key.
+// A result without an output leaves the key alone: absence is not deletion. A key
+// is deleted only when a controller says so in as many words (controllers.Delete),
+// under the same guards as a write.
 //
 // # Failure
 //

@@ -136,3 +136,47 @@ func TestManyOutputs(t *testing.T) {
 		}
 	})
 }
+
+// TestDelete: a key goes only when a controller says so, and only as it was seen;
+// after a deletion the key settles like after a write.
+func TestDelete(t *testing.T) {
+	bubble(t, func(f farm) {
+		c := &fake{name: "haproxy"}
+		c.plan = func(in controllers.Input) (controllers.Result, error) {
+			r := outputs(planOf(in.Cluster, "haproxy"), "x")
+			for _, e := range in.Snapshot.Range(in.Layout.ClusterDocs(in.Cluster) + "members/") {
+				if string(e.Value) == "remove" {
+					r.Outputs[0].Mode = controllers.Delete
+				}
+			}
+			return r, nil
+		}
+		f.member("pg-test", "stay")
+		e := f.leader(c)
+		f.expect(planOf("pg-test", "haproxy"), "x")
+		f.member("pg-test", "remove")
+		f.settle()
+		f.expect(planOf("pg-test", "haproxy"), "")
+		rev := f.etcd.Revision()
+		time.Sleep(time.Hour)
+		if f.etcd.Revision() != rev || result(e, "haproxy", resultConflict) > 0 {
+			t.Errorf("it does not settle: revision %d after %d", f.etcd.Revision(), rev)
+		}
+		f.member("pg-test", "stay")
+		f.settle()
+		f.expect(planOf("pg-test", "haproxy"), "x")
+	})
+}
+
+// TestR6AnOutputThatVanishesIsKept: leaving a key out is no deletion.
+func TestR6AnOutputThatVanishesIsKept(t *testing.T) {
+	bubble(t, func(f farm) {
+		f.member("pg-test", "x")
+		f.leader(&fake{name: "haproxy"}) // plans nothing for a cluster without members
+		f.expect(planOf("pg-test", "haproxy"), "x")
+		f.etcd.Delete(layout.ClusterDoc("pg-test", "members/pg-test-1"))
+		f.settle()
+		time.Sleep(time.Hour)
+		f.expect(planOf("pg-test", "haproxy"), "x")
+	})
+}

@@ -138,6 +138,10 @@ func (t *term) difference(c *controller, k Key, w world, outputs []controllers.O
 		asked[o.Key] = true
 		now, exists := w.of(f).Get(o.Key)
 		switch {
+		case o.Mode == controllers.Delete:
+			if exists {
+				writes = append(writes, write{f.name, o.Key, nil, now.ModRevision})
+			}
 		case exists && (o.Mode != controllers.Write || bytes.Equal(now.Value, o.Value)):
 			t.e.metrics.skipped.Inc()
 		case f.name == keys.Plan && len(o.Value) > MaxPlan:
@@ -145,7 +149,7 @@ func (t *term) difference(c *controller, k Key, w world, outputs []controllers.O
 		case o.Mode == controllers.Mint:
 			writes = append(writes, write{f.name, o.Key, mint(), 0})
 		default:
-			writes = append(writes, write{f.name, o.Key, o.Value, now.ModRevision})
+			writes = append(writes, write{f.name, o.Key, append([]byte{}, o.Value...), now.ModRevision})
 		}
 	}
 	return writes, tooLarge, nil

@@ -39,6 +39,9 @@ type Plan struct {
 	Inputs Inputs `json:"inputs"`
 	// Cluster is what a node needs to know to follow the leader by itself.
 	Cluster Cluster `json:"cluster"`
+	// Removal says that this node is to have nothing of the concern any more; nil in
+	// every other plan. Its resources name what is to go.
+	Removal *Removal `json:"removal,omitempty"`
 	// Secrets maps each secret that file contents refer to to the mod revision it
 	// had, so that rotation makes a new plan.
 	Secrets   map[string]int64 `json:"secrets,omitempty"`

@@ -17,6 +17,10 @@ func Resolve(p Plan, v View, now time.Time) (apply, drop []Resource, why []obser
 	if c, ok := foreign(p, v); ok {
 		return nil, nil, []observed.Condition{c}
 	}
+	if p.Removal != nil {
+		drop, why = resolveRemoval(p, v, now)
+		return nil, drop, why
+	}
 	for _, r := range p.Resources {
 		switch r := r.(type) {
 		case Unit:

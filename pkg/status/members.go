@@ -30,6 +30,10 @@ func (c *computer) members() {
 		}
 	}
 	for _, m := range c.docs.MemberList() {
+		_, planned := rows[m.Name]
+		if _, live := c.live[m.Name]; m.Absent() && !planned && !live {
+			continue // it is gone; only its document is left
+		}
 		r := row(m.Name)
 		r.Unmanaged = false
 		c.place(r, plan.Member{Node: m.Node, Offline: m.Offline, Address: r.Address})
@@ -115,7 +119,7 @@ func (c *computer) replayed(node string) int64 {
 
 // leadership adds what is wrong with who leads and who follows.
 func (c *computer) leadership() {
-	if c.formed == nil || !c.out.Exists && len(c.live) == 0 {
+	if c.formed == nil || !c.out.Exists && len(c.live) == 0 || c.docs.Removing() {
 		return
 	}
 	leaderKey := c.Layout.Leader(c.Cluster)
@@ -178,7 +182,7 @@ func (c *computer) following() {
 		_, there := c.live[m.Name]
 		planned := false
 		for _, p := range c.plans[m.Node] {
-			planned = planned || p.Cluster.Member == m.Name
+			planned = planned || p.Cluster.Member == m.Name && p.Removal == nil
 		}
 		if m.Name == c.out.Leader || !planned || !c.alive[m.Node] || m.Follows {
 			continue

@@ -12,7 +12,7 @@ import (
 var notes = []observed.Reason{
 	observed.NoServer, observed.PendingRestart, observed.PatroniPaused, observed.StandbyCluster, observed.Unmanaged,
 	observed.FixedAtForming, observed.MisplacedKey, observed.PatroniTooOld, observed.StoreNotRedundant,
-	observed.StoreFilling, observed.SnapshotFailed,
+	observed.StoreFilling, observed.SnapshotFailed, observed.Removed,
 }
 
 // urgency orders the other reasons: first what keeps clients from their data, then
@@ -22,9 +22,9 @@ var urgency = []observed.Reason{
 	observed.NoLeader, observed.NotConfirmed, observed.RouteDiffers, observed.NodeAbsent, observed.Stopped, observed.NotStreaming,
 	observed.Frozen, observed.PortInUse, observed.MissingProgram, observed.Rejected, observed.RolledBack, observed.ApplyFailed,
 	observed.NotAnswering, observed.Internal, observed.InvalidDocument, observed.PortConflict, observed.UnknownNode,
-	observed.PlanTooLarge, observed.VersionUnavailable, observed.UnsupportedSchema,
+	observed.RecordLost, observed.Leading, observed.PlanTooLarge, observed.VersionUnavailable, observed.UnsupportedSchema,
 	observed.WaitingForNode, observed.WaitingForSecret, observed.WaitingForLeader,
-	observed.StaleView, observed.RollingOut, observed.NotPlanned, observed.NotApplied,
+	observed.StaleView, observed.RollingOut, observed.Removing, observed.NotPlanned, observed.NotApplied,
 }
 
 // Blocking reports whether the condition stands between the cluster and Ready. A

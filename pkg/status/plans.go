@@ -59,7 +59,19 @@ func (c *computer) written(o controllers.Output) (*observed.Condition, string) {
 		return nil, "" // secrets are not looked at
 	}
 	ref, _ := c.Layout.Parse(o.Key)
+	if ref.Family == keys.Secrets {
+		return nil, ""
+	}
 	e, ok := c.Snapshot.Get(o.Key)
+	if o.Mode == controllers.Delete {
+		if !ok {
+			return nil, ref.Node
+		}
+		return &observed.Condition{
+			Type: observed.Planned, Status: observed.False, Reason: observed.Removing, Key: o.Key,
+			Message: "what a removal left in etcd is about to go",
+		}, ref.Node
+	}
 	if ok && (o.Mode == controllers.Once || samePlan(e.Value, o.Value)) {
 		return nil, ref.Node
 	}
@@ -134,7 +146,7 @@ func worthSaying(c observed.Condition) bool {
 	case observed.NoLeader, observed.NotConfirmed, observed.StandbyCluster, observed.PatroniTooOld, observed.PatroniPaused:
 		return false
 	}
-	return c.Bad() || c.Reason == observed.Frozen
+	return c.Bad() || c.Reason == observed.Frozen || c.Reason == observed.Removed
 }
 
 // count adds up the nodes that are to have something, and those that have it all.

@@ -60,6 +60,12 @@ func (h *Host) Wire() agent.Host {
 		},
 		Router: router{h}, Postgres: func(string, plan.Member) agent.PostgresWatcher { return watcher{h} },
 		Peers: peers{h}, Inventory: inventory{h}, Takeover: takeover{h},
+		SetAside: func(_ context.Context, data, uid string) (string, error) {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.event("set aside %s", data)
+			return data + ".removed-" + uid, h.fail["set aside"]
+		},
 	}
 }
 

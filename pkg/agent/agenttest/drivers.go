@@ -55,6 +55,9 @@ func (d unitDriver) Remove(ctx context.Context, u plan.Unit, at plan.Epoch) erro
 	d.h.mu.Lock()
 	defer d.h.mu.Unlock()
 	d.h.event("remove %s", u.Unit)
+	if err := d.h.fail["remove "+u.Unit]; err != nil {
+		return err
+	}
 	delete(d.h.units, u.Unit)
 	return nil
 }

@@ -28,6 +28,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // bench is a machine and a command line to use on it.
 type bench struct {
+	leaver            // nil but in the tests of leave
 	t                 *testing.T
 	dir               string
 	host              *agenttest.Host

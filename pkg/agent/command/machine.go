@@ -13,6 +13,7 @@ import (
 	"github.com/pgctrl/pgctrl/pkg/host/haproxy"
 	"github.com/pgctrl/pgctrl/pkg/host/inventory"
 	"github.com/pgctrl/pgctrl/pkg/host/systemd"
+	"github.com/pgctrl/pgctrl/pkg/store"
 )
 
 // machine is what the commands other than run need of the host; a test has its own.
@@ -29,6 +30,20 @@ type machine interface {
 	CheckEtcd(ctx context.Context, cfg config.Config) inventory.CheckResult
 	// Router writes state files without an agent.
 	Router(cfg config.Config, log *zap.Logger) (r agent.Router, done func())
+	leaver
+}
+
+// leaver is what giving the host back needs.
+type leaver interface {
+	// Made lists the units that the agent has made here and not removed.
+	Made(cfg config.Config) ([]string, error)
+	// Etcd connects to the store; ID is the machine's.
+	Etcd(ctx context.Context, cfg config.Config) (*store.Client, error)
+	ID() (string, error)
+	// Undo stops the agent, removes the units and gives back what was taken over.
+	Undo(ctx context.Context, cfg config.Config, units []string, say func(format string, args ...any)) error
+	// Clear removes the agent's own unit, settings and state.
+	Clear(ctx context.Context, cfg config.Config) error
 }
 
 // thisMachine is the one this program runs on.

@@ -43,6 +43,7 @@ func wire(cfg config.Config, log *zap.Logger) (wired, error) {
 	}
 	sd := systemd.New(systemd.Options{})
 	inv := inventory.New(sd)
+	inv.Record = takeoverRecord(cfg)
 	router := newRouter(cfg, sd, log)
 	programs := map[string]unit.Program{
 		"haproxy": haproxy.NewProgram(router),
@@ -67,11 +68,15 @@ func wire(cfg config.Config, log *zap.Logger) (wired, error) {
 				return newLocalPostgres(own.Port, log.With(zap.String("cluster", cluster)))
 			},
 			Peers: peers{}, Inventory: inv, Takeover: takeover{inv},
+			SetAside: func(_ context.Context, data, uid string) (string, error) { return postgres.SetAside(data, uid) },
 		},
 		inventory: inv,
 		close:     func() { router.Close(); sd.Close() },
 	}, nil
 }
+
+// takeoverRecord is where it is noted what the distribution had running.
+func takeoverRecord(cfg config.Config) string { return cfg.StateDir + "/takeover.json" }
 
 func newRouter(cfg config.Config, sd *systemd.Manager, log *zap.Logger) *haproxy.Router {
 	return haproxy.NewRouter(haproxy.Options{StateDir: cfg.StateDir + "/haproxy", Journal: sd.Journal, Log: log})

@@ -83,6 +83,13 @@ func Apply(m *kv.Map, r controllers.Result) bool {
 	changed := false
 	for _, o := range r.Outputs {
 		old, exists := m.Keys[o.Key]
+		if o.Mode == controllers.Delete {
+			if exists {
+				Delete(m, o.Key)
+			}
+			changed = changed || exists
+			continue
+		}
 		value := string(o.Value)
 		if o.Mode == controllers.Mint {
 			value = "secret of " + o.Key

@@ -43,6 +43,9 @@ func (Controller) Outputs() []controllers.Access {
 // Plan implements controllers.Controller.
 func (Controller) Plan(in controllers.Input) (controllers.Result, error) {
 	t, cs, ok := topology.Load(in, "members", "services")
+	if ok && t.Removing {
+		return removeAll(in, t, cs), nil
+	}
 	if !ok || !t.Docs.Exists() {
 		observed.Sort(cs)
 		return controllers.Result{Conditions: cs}, nil
@@ -61,16 +64,17 @@ func (Controller) Plan(in controllers.Input) (controllers.Result, error) {
 		return controllers.Result{Conditions: append(cs, bad...)}, nil
 	}
 	want := map[string]plan.Plan{}
-	nodes := t.Docs.ProxyNodes()
+	nodes := staying(t)
 	for _, node := range nodes {
 		if t.Docs.Nodes[node] != nil {
 			want[node] = planOf(in, t, node, frontends, backends)
 		}
 	}
+	done := leaving(in, t, nodes, want)
 	out, waiting := t.Rollout(in, Concern, want, func(_ string, r *observed.Report) bool { return topology.NothingLoaded(r) })
 	cs = append(append(cs, waiting...), leftAlone(in, t, nodes)...)
 	observed.Sort(cs)
-	return controllers.Result{Outputs: out, Conditions: cs}, nil
+	return controllers.Result{Outputs: append(out, done...), Conditions: cs}, nil
 }
 
 func planOf(in controllers.Input, t *topology.Topology, node string, frontends []frontend, backends []backend) plan.Plan {
@@ -104,13 +108,13 @@ func leftAlone(in controllers.Input, t *topology.Topology, planned []string) []o
 	var cs []observed.Condition
 	for n := range candidates {
 		key := in.Layout.PlanKey(n, in.Cluster, Concern)
-		if _, has := in.Snapshot.Get(key); !has || slices.Contains(planned, n) {
+		if s := t.Stored(in, n, Concern); s == nil || s.Plan.Removal != nil || slices.Contains(planned, n) || goes(t, n) {
 			continue
 		}
 		cs = append(cs, observed.Condition{
 			Type: observed.Planned, Status: observed.False, Reason: observed.Unmanaged, Key: key,
 			Message: fmt.Sprintf("node %s is neither a member's nor a proxy; its HAProxy is left as it is", n),
-			Next:    fmt.Sprintf("pgctrl set nodes %s roles=[proxy] (to keep it)", n),
+			Next:    fmt.Sprintf("pgctrl set nodes %s roles=[proxy] (to keep it), or pgagent leave (on %s, when nothing else is there)", n, n),
 		})
 	}
 	return cs

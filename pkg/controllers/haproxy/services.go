@@ -105,7 +105,9 @@ func backendOf(t *topology.Topology, s *desired.Service, name, role string) back
 	for _, m := range t.Members {
 		// Any member may come to lead, whatever its document says of it: the leader
 		// key alone knows. So read-write backends have them all.
-		if role == roleReplica && m.Offline || role == roleOffline && !m.Offline {
+		// That holds to the end for one that is to go: until it has been stopped, its
+		// server is there, held down while it does not lead.
+		if role == roleReplica && m.Offline || role == roleOffline && !m.Offline || role != rolePrimary && t.Leaving[m.Name] {
 			continue
 		}
 		b.Servers = append(b.Servers, plan.RouteServer{

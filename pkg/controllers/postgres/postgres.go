@@ -41,6 +41,9 @@ func (Controller) Inputs() []controllers.Access {
 		controllers.Access{Family: keys.Secrets},
 		controllers.Access{Family: keys.PatroniKey, Part: "initialize"},
 		controllers.Access{Family: keys.PatroniKey, Part: "members"},
+		// A member is stopped after nobody is led to it any more.
+		controllers.Access{Family: keys.Plan, Part: topology.Proxy},
+		controllers.Access{Family: keys.Observed, Part: topology.Proxy},
 	)
 }
 
@@ -57,8 +60,14 @@ func (Controller) Outputs() []controllers.Access {
 func (Controller) Plan(in controllers.Input) (controllers.Result, error) {
 	t, cs, ok := topology.Load(in, "members", "postgres")
 	cs = append(cs, t.UnmanagedConditions(in.Layout)...)
+	if ok && t.Removing {
+		return removeAll(in, t, cs), nil
+	}
 	if !ok || !t.Docs.Exists() {
 		return result(nil, cs), nil
+	}
+	if c, is := lost(in, t); is {
+		return result(nil, append(cs, c)), nil
 	}
 	out, forming := form(in, t)
 	for _, name := range secrets {
@@ -76,6 +85,8 @@ func (Controller) Plan(in controllers.Input) (controllers.Result, error) {
 		return result(out, append(cs, missing...)), nil
 	}
 	want, waiting := plans(in, t, revisions)
+	done, leaving := removals(in, t, want)
+	out, waiting = append(out, done...), append(waiting, leaving...)
 	rolled, gated := t.Rollout(in, Concern, want, func(node string, r *observed.Report) bool {
 		return newcomer(in, t, node, r)
 	})

@@ -153,7 +153,7 @@ func TestDeletingEveryDocumentKeepsEverything(t *testing.T) {
 	controllertest.Delete(m, docs+"members/pg-test-3")
 	r := controllertest.Settle(t, New(), m, "pg-test")
 	c := expect(t, r, observed.Unmanaged, "pg-test-3 on node pg3")
-	if !strings.Contains(c.Next, "pgctrl set pg-test members/pg-test-3 node=pg3") || !strings.Contains(c.Next, "systemctl disable --now patroni@pg-test (on pg3") {
+	if !strings.Contains(c.Next, "pgctrl set pg-test members/pg-test-3 node=pg3") || !strings.Contains(c.Next, "pgctrl remove pg-test pg-test-3") {
 		t.Errorf("next: %s", c.Next)
 	}
 	if strings.Contains(keysOf(r), "plan/pg3") {

@@ -56,11 +56,15 @@ func (c Controller) Plan(in controllers.Input) (controllers.Result, error) {
 	s := status.Compute(status.Input{
 		Snapshot: in.Snapshot, Layout: in.Layout, Now: in.Now, Cluster: in.Cluster, Concerns: c.concerns,
 	})
+	key := in.Layout.StatusKey(in.Cluster)
+	if nothingLeft(in) {
+		return controllers.Result{Outputs: []controllers.Output{{Key: key, Mode: controllers.Delete}}}, nil
+	}
 	value, err := json.Marshal(Still(s))
 	if err != nil {
 		return controllers.Result{}, fmt.Errorf("encode status of %s: %w", in.Cluster, err)
 	}
-	return controllers.Result{Outputs: []controllers.Output{{Key: in.Layout.StatusKey(in.Cluster), Value: value}}}, nil
+	return controllers.Result{Outputs: []controllers.Output{{Key: key, Value: value}}}, nil
 }
 
 // Still is the status without what changes by itself: lag moves with every write,
@@ -75,4 +79,18 @@ func Still(s status.ClusterStatus) status.ClusterStatus {
 		s.Members[i].Lag = nil
 	}
 	return s
+}
+
+// nothingLeft reports a name that no document, no record and no plan has any more:
+// there is no cluster to have a status.
+func nothingLeft(in controllers.Input) bool {
+	if _, formed := in.Snapshot.Get(in.Layout.FormedKey(in.Cluster)); formed || len(in.Snapshot.Range(in.Layout.ClusterDocs(in.Cluster))) > 0 {
+		return false
+	}
+	for _, e := range in.Snapshot.Range(in.Layout.Prefix(keys.Plan)) {
+		if ref, err := in.Layout.Parse(e.Key); err == nil && ref.Cluster == in.Cluster {
+			return false
+		}
+	}
+	return true
 }

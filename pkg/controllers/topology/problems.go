@@ -129,8 +129,8 @@ func (t *Topology) UnmanagedConditions(l keys.Layout) []observed.Condition {
 			Type: observed.Planned, Status: observed.False, Reason: observed.Unmanaged,
 			Key:     l.ClusterDoc(c, "members/"+m.Name),
 			Message: fmt.Sprintf("member %s on node %s has no document; it is left as it is", m.Name, m.Node),
-			Next: fmt.Sprintf("pgctrl set %s members/%s node=%s (to keep it), or systemctl disable --now patroni@%s (on %s, to stop it; its data stay)",
-				c, m.Name, m.Node, c, m.Node),
+			Next: fmt.Sprintf("pgctrl set %s members/%s node=%s (to keep it), or pgctrl remove %s %s (its data stay)",
+				c, m.Name, m.Node, c, m.Name),
 		})
 	}
 	return cs

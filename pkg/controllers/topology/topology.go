@@ -54,6 +54,11 @@ type Topology struct {
 	Unmanaged []plan.Member
 	// Leader is the member in Patroni's leader key; empty when there is none.
 	Leader string
+	// Removing: a document says that the whole cluster is to go.
+	Removing bool
+	// Leaving are the members that are on their way out, by name: a document or
+	// their plan says so, and they do not lead.
+	Leaving map[string]bool
 
 	alive map[string]observed.Alive
 }
@@ -64,7 +69,8 @@ type Topology struct {
 func Load(in controllers.Input, kinds ...string) (t *Topology, cs []observed.Condition, ok bool) {
 	t = &Topology{
 		Docs:  desired.Load(in.Snapshot, in.Layout, in.Cluster, kinds...),
-		alive: map[string]observed.Alive{},
+		alive: map[string]observed.Alive{}, Leaving: map[string]bool{},
+		Removing: desired.Load(in.Snapshot, in.Layout, in.Cluster, "postgres").Removing(),
 	}
 	for _, e := range in.Snapshot.Range(in.Layout.Prefix(keys.Alive)) {
 		if a, err := observed.Decode[observed.Alive](e); err == nil {
@@ -109,6 +115,13 @@ func (t *Topology) members(in controllers.Input) []observed.Condition {
 		if n == nil {
 			continue // UnknownNode is among the problems
 		}
+		if m.Absent() && t.Leader != "" && t.Leader != m.Name {
+			t.Leaving[m.Name] = true
+		}
+		if m.Absent() && !slices.ContainsFunc(running, func(r plan.Member) bool { return r.Name == m.Name }) {
+			t.Leaving[m.Name] = true
+			continue // it is gone, or was never there
+		}
 		t.Members = append(t.Members, t.listens(plan.Member{
 			Name: m.Name, Node: m.Node, Address: n.Address, Offline: m.Offline,
 		}))
@@ -119,6 +132,9 @@ func (t *Topology) members(in controllers.Input) []observed.Condition {
 		}
 	}
 	for _, r := range running {
+		if t.removalOf(in, r.Node) != nil {
+			t.Leaving[r.Name] = true
+		}
 		if _, documented := t.Docs.Members[r.Name]; documented || t.Docs.Invalid("members") {
 			continue
 		}
@@ -127,7 +143,9 @@ func (t *Topology) members(in controllers.Input) []observed.Condition {
 		}
 		r = t.listens(r)
 		t.Members = append(t.Members, r)
-		t.Unmanaged = append(t.Unmanaged, r)
+		if t.removalOf(in, r.Node) == nil {
+			t.Unmanaged = append(t.Unmanaged, r)
+		}
 	}
 	slices.SortFunc(t.Members, func(a, b plan.Member) int { return cmp.Compare(a.Name, b.Name) })
 	return cs

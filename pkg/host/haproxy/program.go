@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"strings"
 	"syscall"
 	"time"
@@ -149,4 +151,16 @@ func (p *Program) failedReload(ctx context.Context, name string, now proc) error
 func notAnswering(name string, err error) error {
 	return &plan.Refusal{Reason: observed.NotAnswering, Message: fmt.Sprintf("%s does not answer: %v", name, err),
 		Next: "systemctl status " + name}
+}
+
+// Retire removes the state file, which the next HAProxy of that name must not begin
+// with, and forgets the unit.
+func (p *Program) Retire(u plan.Unit) error {
+	p.r.mu.Lock()
+	delete(p.r.units, u.Unit)
+	p.r.mu.Unlock()
+	if err := os.Remove(p.r.StateFile(u.Unit)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("retire %s: %w", u.Unit, err)
+	}
+	return nil
 }

@@ -149,6 +149,9 @@ func (h *Host) takeCluster(ctx context.Context, c debianCluster, ports []int) ([
 	if err := h.mustBeEmpty(ctx, c); err != nil {
 		return nil, err
 	}
+	if err := h.noteCluster(c); err != nil {
+		return nil, err
+	}
 	// First not to start again, then to stop: killed in between, the next run finds
 	// it up and goes on; the other way round it could not look into it any more.
 	if err := h.disableCluster(c); err != nil {
@@ -182,10 +185,12 @@ func (h *Host) clusterRuns(c debianCluster, st systemd.State) (bool, error) {
 	return false, nil
 }
 
+// disabledCluster is the start.conf of a cluster that was taken over.
+const disabledCluster = "# Set by pgagent: this cluster was empty, and its port belongs to a cluster\n" +
+	"# that pgctrl manages. Its data were not touched. See pg_createcluster(1).\ndisabled\n"
+
 func (h *Host) disableCluster(c debianCluster) error {
-	const content = "# Set by pgagent: this cluster was empty, and its port belongs to a cluster\n" +
-		"# that pgctrl manages. Its data were not touched. See pg_createcluster(1).\ndisabled\n"
-	if err := files.AtomicWrite(h.path(c.folder()+"/start.conf"), []byte(content), 0o644, ""); err != nil {
+	if err := files.AtomicWrite(h.path(c.folder()+"/start.conf"), []byte(disabledCluster), 0o644, ""); err != nil {
 		return fmt.Errorf("disable PostgreSQL cluster %s/%s: %w", c.version, c.name, err)
 	}
 	return nil

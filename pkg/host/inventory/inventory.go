@@ -30,6 +30,8 @@ import (
 type Systemd interface {
 	Status(ctx context.Context, unit string) (systemd.State, error)
 	Stop(ctx context.Context, unit string) error
+	Start(ctx context.Context, unit string) error
+	Enable(ctx context.Context, unit string) error
 	Disable(ctx context.Context, unit string) error
 	DaemonReload(ctx context.Context) error
 }
@@ -39,6 +41,9 @@ type Host struct {
 	// Root is put before every path that is read or written; empty is the machine.
 	Root    string
 	Systemd Systemd
+	// Record is the file that says what was taken over, and how it was before; GiveBack
+	// reads it. Empty: nothing is recorded.
+	Record string
 	// Run runs a program and returns what it printed, standard error included.
 	Run func(ctx context.Context, name string, args ...string) ([]byte, error)
 

@@ -116,6 +116,9 @@ func (h *Host) takeService(ctx context.Context, s service) ([]string, error) {
 	if err != nil || !shipped {
 		return nil, err
 	}
+	if err := h.note(Taken{Unit: s.unit, Active: running(st), Enabled: st.Enabled()}); err != nil {
+		return nil, err
+	}
 	if err := h.Systemd.Stop(ctx, s.unit); err != nil {
 		return nil, err
 	}

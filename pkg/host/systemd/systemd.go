@@ -7,10 +7,13 @@
 package systemd
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -203,6 +206,26 @@ func (m *Manager) InstallTemplate(ctx context.Context, name string, content []by
 	}
 	if err := files.AtomicWrite(path, content, 0o644, ""); err != nil {
 		return false, fmt.Errorf("install unit %s: %w", name, err)
+	}
+	return true, m.DaemonReload(ctx)
+}
+
+// RemoveTemplate removes a unit file that InstallTemplate wrote and makes systemd
+// read that. One with other content is somebody's own and stays.
+func (m *Manager) RemoveTemplate(ctx context.Context, name string, content []byte) (bool, error) {
+	if strings.ContainsAny(name, "/ ") || name == "" {
+		return false, fmt.Errorf("remove unit %q: not a unit's name", name)
+	}
+	path := m.opts.UnitDir + "/" + name
+	found, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !bytes.Equal(found, content) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("remove unit %s: %w", name, err)
+	}
+	if err := (files.FS{}).Remove(path); err != nil {
+		return false, fmt.Errorf("remove unit %s: %w", name, err)
 	}
 	return true, m.DaemonReload(ctx)
 }

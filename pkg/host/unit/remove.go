@@ -48,6 +48,7 @@ func (t *task) remove(ctx context.Context) error {
 		func() error { return t.opts.Systemd.Stop(ctx, t.rec.Unit) },
 		func() error { return t.opts.Systemd.Disable(ctx, t.rec.Unit) },
 		func() error { return t.fs.Restore(t.rec.Original) },
+		t.retire,
 		func() error { return t.journal.forget(t.rec.Unit) },
 	} {
 		t.step("removing")
