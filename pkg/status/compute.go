@@ -16,7 +16,6 @@ type computer struct {
 	Input
 	docs    *desired.Cluster
 	formed  *observed.Formed
-	alive   map[string]bool
 	plans   map[string]map[string]stored          // by node and concern
 	reports map[string]map[string]observed.Report // by node and concern
 	// live is Patroni's side: its members, and the confirmed primary if any.
@@ -37,8 +36,7 @@ type stored struct {
 func Compute(in Input) ClusterStatus {
 	c := &computer{
 		Input: in, docs: desired.Load(in.Snapshot, in.Layout, in.Cluster),
-		alive: map[string]bool{}, plans: map[string]map[string]stored{},
-		reports: map[string]map[string]observed.Report{}, live: map[string]patroni.Member{},
+		plans: map[string]map[string]stored{}, reports: map[string]map[string]observed.Report{}, live: map[string]patroni.Member{},
 	}
 	c.read()
 	c.out = ClusterStatus{Cluster: in.Cluster, Exists: c.docs.Exists(), Revision: c.docs.Revision, Paused: c.config.Pause}
@@ -78,11 +76,6 @@ func (c *computer) read() {
 	if p, ok := observed.Read[observed.Primary](c.Snapshot, c.Layout.PrimaryKey(c.Cluster)); ok {
 		c.primary = &p
 	}
-	for _, e := range c.Snapshot.Range(c.Layout.Prefix(keys.Alive)) {
-		if ref, err := c.Layout.Parse(e.Key); err == nil {
-			c.alive[ref.Node] = true
-		}
-	}
 	for _, e := range c.Snapshot.Range(c.Layout.Members(c.Cluster)) {
 		name := strings.TrimPrefix(e.Key, c.Layout.Members(c.Cluster))
 		if m, err := patroni.ParseMember(name, e.Value); err == nil {
@@ -102,6 +95,12 @@ func (c *computer) read() {
 			put(c.reports, ref, r)
 		}
 	})
+}
+
+// alive reports whether the node's agent has its presence.
+func (c *computer) alive(node string) bool {
+	_, ok := c.Snapshot.Get(c.Layout.AliveKey(node))
+	return ok
 }
 
 // each calls f for every key of the family that concerns the cluster.

@@ -27,7 +27,7 @@ func (c *computer) services() {
 		row := Service{Name: s.Name, Port: s.Port, Role: s.Role, Via: s.Backend, Targets: []string{}, Nodes: map[string][]string{}}
 		first, agree := []string(nil), true
 		for _, node := range c.docs.ProxyNodes() {
-			if !c.alive[node] {
+			if !c.alive(node) {
 				continue // what it said last is of an unknown age
 			}
 			row.Total++
@@ -103,7 +103,7 @@ func (c *computer) routeCondition(s Service) {
 	}
 	for _, node := range c.docs.ProxyNodes() {
 		targets, known := s.Nodes[node]
-		if !c.alive[node] || len(c.plans[node]) == 0 || known && slices.Equal(targets, []string{c.out.Primary}) {
+		if !c.alive(node) || len(c.plans[node]) == 0 || known && slices.Equal(targets, []string{c.out.Primary}) {
 			continue
 		}
 		cond := observed.Condition{

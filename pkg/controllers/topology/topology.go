@@ -55,23 +55,14 @@ type Topology struct {
 	// Leader is the member in Patroni's leader key; empty when there is none.
 	Leader string
 
-	alive map[string]observed.Alive
+	in controllers.Input
 }
 
 // Load reads one cluster. kinds are the documents that the concern depends on.
 // The conditions are what is wrong or worth knowing; ok is false when nothing may
 // be planned: then the last good plans stay (R4).
 func Load(in controllers.Input, kinds ...string) (t *Topology, cs []observed.Condition, ok bool) {
-	t = &Topology{
-		Docs:  desired.Load(in.Snapshot, in.Layout, in.Cluster, kinds...),
-		alive: map[string]observed.Alive{},
-	}
-	for _, e := range in.Snapshot.Range(in.Layout.Prefix(keys.Alive)) {
-		if a, err := observed.Decode[observed.Alive](e); err == nil {
-			ref, _ := in.Layout.Parse(e.Key)
-			t.alive[ref.Node] = a
-		}
-	}
+	t = &Topology{Docs: desired.Load(in.Snapshot, in.Layout, in.Cluster, kinds...), in: in}
 	if f, found := observed.Read[observed.Formed](in.Snapshot, in.Layout.FormedKey(in.Cluster)); found {
 		t.Formed = &f
 	}
@@ -122,7 +113,7 @@ func (t *Topology) members(in controllers.Input) []observed.Condition {
 		if _, documented := t.Docs.Members[r.Name]; documented || t.Docs.Invalid("members") {
 			continue
 		}
-		if n := t.Docs.Nodes[r.Node]; n != nil {
+		if n := desired.LoadNode(in.Snapshot, in.Layout, r.Node); n != nil {
 			r.Address = n.Address
 		}
 		r = t.listens(r)
@@ -158,8 +149,7 @@ func (t *Topology) Plan(node, writer string) plan.Plan {
 
 // Alive is a node's presence, and whether it has one.
 func (t *Topology) Alive(node string) (observed.Alive, bool) {
-	a, ok := t.alive[node]
-	return a, ok
+	return observed.Read[observed.Alive](t.in.Snapshot, t.in.Layout.AliveKey(node))
 }
 
 // Leads reports whether the leader's member is on the node.
