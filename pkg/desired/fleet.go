@@ -98,6 +98,11 @@ func LoadNode(s kv.Snapshot, l keys.Layout, name string) *Node {
 	return d.doc.(*Node)
 }
 
+// NodeOf is the node that a member's document names; empty when it can't be read.
+func NodeOf(document kv.KV) string {
+	return registry["members"].resolve("", document.Key, []layer{{kv: document}}).doc.(*Member).Node
+}
+
 // Nodes reads the fleet's nodes and everything wrong with their documents.
 func Nodes(s kv.Snapshot, l keys.Layout) (map[string]*Node, []Problem) {
 	out := map[string]*Node{}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/pgctrl/pgctrl/pkg/kv"
+	"github.com/pgctrl/pgctrl/pkg/store"
 )
 
 // Which clusters share a node is asked for at every step, and reading the fleet's
@@ -20,6 +21,8 @@ const (
 	anyWord = "*"
 	// mostWords bounds the places of one document.
 	mostWords = 64
+	// unplaced is in every member's document, so it has no place.
+	unplaced = "node"
 )
 
 func wordPlace(word string) string { return wordIndex + word + "\x00" }
@@ -35,7 +38,7 @@ func wordPlaces(e kv.KV) []string {
 		if len(out) == mostWords {
 			return []string{wordPlace(anyWord) + e.Key}
 		}
-		if place := wordPlace(string(word)) + e.Key; string(word) != "node" && !slices.Contains(out, place) {
+		if place := wordPlace(string(word)) + e.Key; string(word) != unplaced && !slices.Contains(out, place) {
 			out = append(out, place)
 		}
 	}
@@ -47,28 +50,24 @@ func wordRune(r rune) bool {
 	return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '.'
 }
 
-// Mentioning implements kv.Finder for the documents of nodes and members.
-func (d *declared) Mentioning(prefix, word string) []kv.KV {
-	if word == "node" { // every member's document has it, so it has no place
-		return d.Range(prefix)
+// mentioning finds documents of nodes and members by a word.
+func mentioning(s store.Indexed, prefix, word string) []kv.KV {
+	if word == unplaced {
+		return s.Range(prefix)
 	}
-	var out []kv.KV
-	for _, place := range []string{wordPlace(word), wordPlace(anyWord)} {
-		for _, e := range d.bulk.RangeIndex(place + prefix) {
-			if d.mayRead(e.Key) {
-				out = append(out, e)
-			}
-		}
-	}
+	out := slices.Concat(s.RangeIndex(wordPlace(word)+prefix), s.RangeIndex(wordPlace(anyWord)+prefix))
 	slices.SortFunc(out, func(a, b kv.KV) int { return strings.Compare(a.Key, b.Key) })
 	return out
 }
 
-func (d *declared) mayRead(key string) bool {
-	for _, r := range d.readings {
-		if tail, ok := r.tail(key); ok && r.admits(tail, d.cluster) {
-			return true
+// Mentioning implements kv.Finder for the documents of nodes and members.
+func (d *declared) Mentioning(prefix, word string) []kv.KV {
+	return slices.DeleteFunc(mentioning(d.bulk, prefix, word), func(e kv.KV) bool {
+		for _, r := range d.readings {
+			if tail, ok := r.tail(e.Key); ok && r.admits(tail, d.cluster) {
+				return false
+			}
 		}
-	}
-	return false
+		return true
+	})
 }

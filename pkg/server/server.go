@@ -134,7 +134,7 @@ func (s *server) control(ctx context.Context) error {
 		return err
 	}
 	e, err := engine.New(engine.Options{
-		Client: client, Layout: s.Layout, Controllers: s.Controllers, Log: s.Log,
+		Client: client, Layout: s.Layout, Controllers: s.Controllers, Concerned: all.Concerned, Log: s.Log,
 		Registry: s.registry, ID: s.ID, Version: version.String(),
 	})
 	if err != nil {

@@ -29,6 +29,7 @@ type computer struct {
 type stored struct {
 	plan.Plan
 	key      string
+	value    []byte
 	revision int64
 }
 
@@ -86,8 +87,8 @@ func (c *computer) read() {
 		c.config, _ = patroni.ParseConfig(e.Value) // one that can't be read says nothing
 	}
 	c.each(keys.Plan, func(ref keys.Ref, e kv.KV) {
-		if p, err := plan.Decode(e.Value); err == nil {
-			put(c.plans, ref, stored{Plan: p, key: e.Key, revision: e.ModRevision})
+		if p, err := plan.Head(e.Value); err == nil {
+			put(c.plans, ref, stored{Plan: p, key: e.Key, value: e.Value, revision: e.ModRevision})
 		}
 	})
 	c.each(keys.Observed, func(ref keys.Ref, e kv.KV) {

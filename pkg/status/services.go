@@ -63,7 +63,7 @@ func (c *computer) targets(s *desired.Service, node string) ([]string, bool) {
 	}
 	known := false
 	for _, backend := range []string{s.Name, s.Name + fallback} {
-		if !hasBackend(p.Plan, backend) {
+		if !plan.HasBackend(p.value, backend) {
 			continue
 		}
 		fact, ok := r.Facts[routeFact+backend]
@@ -73,17 +73,6 @@ func (c *computer) targets(s *desired.Service, node string) ([]string, bool) {
 		}
 	}
 	return []string{}, known
-}
-
-func hasBackend(p plan.Plan, backend string) bool {
-	for _, r := range p.Resources {
-		if u, ok := r.(plan.Unit); ok {
-			if _, has := u.Routes[backend]; has {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // right: a read-write service leads to the confirmed primary and nowhere else,

@@ -6,6 +6,9 @@ import (
 	"github.com/pgctrl/pgctrl/pkg/controllers/haproxy"
 	"github.com/pgctrl/pgctrl/pkg/controllers/postgres"
 	"github.com/pgctrl/pgctrl/pkg/controllers/status"
+	"github.com/pgctrl/pgctrl/pkg/controllers/topology"
+	"github.com/pgctrl/pgctrl/pkg/keys"
+	"github.com/pgctrl/pgctrl/pkg/kv"
 )
 
 // Concerns are the controllers that plan what is on hosts, in the order in which
@@ -15,6 +18,11 @@ func Concerns() []controllers.Controller {
 		postgres.New(),
 		haproxy.New(),
 	}
+}
+
+// Concerned is what the engine asks whom a change of a cluster's documents concerns.
+func Concerned(s kv.Snapshot, l keys.Layout, cluster string, before []kv.KV) []string {
+	return topology.Concerned(s, l, cluster, before)
 }
 
 // All are the concerns and what watches over them.

@@ -22,6 +22,10 @@ func (n *Node) Load(s kv.Snapshot, key, reportKey string) error {
 	if !ok {
 		return nil
 	}
+	if bytes.Equal(e.Value, n.wanted()) {
+		n.Stored = &Stored{Plan: n.Want, Value: e.Value, Revision: e.ModRevision}
+		return nil
+	}
 	p, err := plan.Decode(e.Value)
 	if errors.Is(err, plan.ErrSchema) {
 		return fmt.Errorf("read %s: %w", key, err)
@@ -34,7 +38,15 @@ func (n *Node) Load(s kv.Snapshot, key, reportKey string) error {
 // the stored one. The revision of the documents and the name of the writer do
 // not: those go to all nodes at once.
 func (n *Node) changed() bool {
-	return n.Stored != nil && !bytes.Equal(content(n.Want), content(n.Stored.Plan))
+	return n.Stored != nil && !bytes.Equal(n.Stored.Value, n.wanted()) && !bytes.Equal(content(n.Want), content(n.Stored.Plan))
+}
+
+// wanted is the stored form of the wanted plan.
+func (n *Node) wanted() []byte {
+	if n.encoded == nil {
+		n.encoded = plan.Encode(n.Want)
+	}
+	return n.encoded
 }
 
 func content(p plan.Plan) []byte {

@@ -74,7 +74,7 @@ func Neighbours(s kv.Snapshot, l keys.Layout, cluster string, nodes []string) []
 func onHosts(in controllers.Input, t *Topology) []plan.Member {
 	var out []plan.Member
 	for _, e := range PlansOf(in, Concern) {
-		p, err := plan.Decode(e.Value)
+		p, err := plan.Head(e.Value)
 		if err != nil || t.Formed != nil && p.UID != t.Formed.UID {
 			continue // an earlier cluster of this name is none of ours
 		}

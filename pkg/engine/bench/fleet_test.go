@@ -59,11 +59,13 @@ func serve(endpoint string) {
 		panic(err)
 	}
 	r := prometheus.NewRegistry()
-	e, err := engine.New(engine.Options{Client: c, Controllers: all.All(), ID: "bench", Registry: r})
+	e, err := engine.New(engine.Options{Client: c, Controllers: all.All(), Concerned: all.Concerned, ID: "bench", Registry: r})
 	if err != nil {
 		panic(err)
 	}
-	go func() { _ = e.Run(ctx) }()
+	done := make(chan struct{})
+	go func() { defer close(done); _ = e.Run(ctx) }()
+	defer func() { cancel(); <-done }() // gives leadership back
 	for e.Ready() != nil {
 		time.Sleep(time.Millisecond)
 	}
@@ -74,8 +76,11 @@ func serve(endpoint string) {
 	}
 	say("compared")
 	fmt.Printf("written %d\n", int(total(r, "pgctrl_engine_writes_total")))
-	fmt.Printf("rss %d\n", rss())
+	var m runtime.MemStats
 	runtime.GC()
+	runtime.ReadMemStats(&m)
+	fmt.Printf("heap %d\n", m.HeapAlloc>>10)
+	fmt.Printf("rss %d\n", rss())
 	_, _ = bufio.NewReader(os.Stdin).ReadString('\n')
 }
 
@@ -197,6 +202,7 @@ func BenchmarkFleet(b *testing.B) {
 		b.ReportMetric(float64(said["ready"])/1000, "ready-ms")
 		b.ReportMetric(float64(said["compared"])/1000, "compared-ms")
 		b.ReportMetric(float64(said["rss"])/1024, "MiB")
+		b.ReportMetric(float64(said["heap"])/1024, "heap-MiB")
 		b.ReportMetric(float64(said["written"]), "written")
 		b.ReportMetric(float64(revision(b, c)-before), "revisions")
 	}
