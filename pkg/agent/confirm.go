@@ -78,7 +78,7 @@ func decideOwn(node string, own plan.Member, s state, local PostgresState, now t
 	if who := impostor(v, own, true); who != "" {
 		return action{Why: unconfirmed(observed.DuplicateMember, who)}
 	}
-	done := s.stored != nil && s.stored.Member == own.Name && plan.Epoch(s.stored.Epoch) == v.Leader.Epoch && s.stored.Writable
+	done := s.stored != nil && s.stored.Of(v.UID, s.initialize) && s.stored.Member == own.Name && plan.Epoch(s.stored.Epoch) == v.Leader.Epoch && s.stored.Writable
 	idle := action{Fast: !done && now.Sub(s.leaderAt) < FastFor}
 	if idle.Fast {
 		idle.After = lookEvery
@@ -118,7 +118,7 @@ func withdraw(a action, node string, own plan.Member, s state, local PostgresSta
 // agent has not confirmed for UnconfirmedFor.
 func decideOther(node string, c plan.Cluster, own plan.Member, s state, p proofs, now time.Time) action {
 	v := s.view
-	withdrawn := s.stored != nil && s.stored.Member == v.Leader.Member && !s.stored.Writable && plan.Epoch(s.stored.Epoch) > v.OtherEpoch
+	withdrawn := s.stored != nil && s.stored.Of(v.UID, s.initialize) && s.stored.Member == v.Leader.Member && !s.stored.Writable && plan.Epoch(s.stored.Epoch) > v.OtherEpoch
 	if v.Confirmed() || withdrawn || v.StandbyCluster {
 		return action{}
 	}
@@ -155,6 +155,7 @@ func decideOther(node string, c plan.Cluster, own plan.Member, s state, p proofs
 // write completes a record about m under the present leadership: of a later epoch
 // than what is stored, or the next in sequence under the same one.
 func write(a action, m plan.Member, s state, r observed.Primary) action {
+	r.UID = s.view.UID
 	r.Member, r.Node, r.Address, r.Port = m.Name, m.Node, m.Address, m.Port
 	r.Epoch, r.Sequence = int64(s.view.Leader.Epoch), 1
 	for _, old := range []*observed.Primary{s.stored, s.view.Primary} {

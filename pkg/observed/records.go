@@ -15,6 +15,9 @@ const Schema = 1
 // PostgreSQL takes writes. It is worth what the leader key says: with another
 // member there, or after another member was seen there, it confirms nothing.
 type Primary struct {
+	// UID is the cluster's: a cluster removed and created again under its name is
+	// another one.
+	UID     string `json:"uid,omitempty"`
 	Member  string `json:"member"`
 	Node    string `json:"node"`
 	Address string `json:"address"`
@@ -37,6 +40,15 @@ type Primary struct {
 func (p Primary) Replaces(old Primary) bool {
 	return p.Epoch > old.Epoch || p.Epoch == old.Epoch && p.Sequence > old.Sequence
 }
+
+// Of reports whether the record is about the cluster of that uid and system
+// identifier. What is not known on either side (an older writer, a cluster that has
+// no identifier yet) contradicts nothing.
+func (p Primary) Of(uid, system string) bool {
+	return sameIfKnown(p.UID, uid) && sameIfKnown(p.System, system)
+}
+
+func sameIfKnown(a, b string) bool { return a == "" || b == "" || a == b }
 
 // Ready is what a member's own agent vouches for, under its lease. Only an
 // explicit "down" takes a member out; a missing key means unknown.
@@ -66,6 +78,8 @@ type Report struct {
 	Schema  int    `json:"schema"`
 	Writer  string `json:"writer"`
 	Concern string `json:"concern"`
+	// UID is the cluster's that the plan in force belongs to; empty before the first.
+	UID string `json:"uid,omitempty"`
 	// Plan is the mod revision of the plan key this answers.
 	Plan int64 `json:"plan"`
 	// Inputs is the plan's inputs revision.
@@ -115,6 +129,10 @@ func (r Report) Done(rev int64) bool {
 	}
 	return true
 }
+
+// Of reports whether the report is about the cluster of that uid. One about an earlier
+// cluster of the same name is no answer and shows no fact.
+func (r Report) Of(uid string) bool { return sameIfKnown(r.UID, uid) }
 
 // Formed is what was decided once, when the cluster formed: a default that names
 // data never floats.

@@ -74,7 +74,7 @@ func (c *computer) read() {
 	if f, ok := observed.Read[observed.Formed](c.Snapshot, c.Layout.FormedKey(c.Cluster)); ok {
 		c.formed = &f
 	}
-	if p, ok := observed.Read[observed.Primary](c.Snapshot, c.Layout.PrimaryKey(c.Cluster)); ok {
+	if p, ok := observed.Read[observed.Primary](c.Snapshot, c.Layout.PrimaryKey(c.Cluster)); ok && p.Of(c.uid(), c.system()) {
 		c.primary = &p
 	}
 	for _, e := range c.Snapshot.Range(c.Layout.Members(c.Cluster)) {
@@ -87,15 +87,29 @@ func (c *computer) read() {
 		c.config, _ = patroni.ParseConfig(e.Value) // one that can't be read says nothing
 	}
 	c.each(keys.Plan, func(ref keys.Ref, e kv.KV) {
-		if p, err := plan.Head(e.Value); err == nil {
+		if p, err := plan.Head(e.Value); err == nil && (c.formed == nil || p.UID == c.formed.UID) {
 			put(c.plans, ref, stored{Plan: p, key: e.Key, value: e.Value, revision: e.ModRevision})
 		}
 	})
 	c.each(keys.Observed, func(ref keys.Ref, e kv.KV) {
-		if r, err := observed.Decode[observed.Report](e); err == nil {
+		if r, err := observed.Decode[observed.Report](e); err == nil && r.Of(c.uid()) {
 			put(c.reports, ref, r)
 		}
 	})
+}
+
+// uid is the cluster's, empty before it formed.
+func (c *computer) uid() string {
+	if c.formed == nil {
+		return ""
+	}
+	return c.formed.UID
+}
+
+// system is the cluster's system identifier, empty before it has one.
+func (c *computer) system() string {
+	e, _ := c.Snapshot.Get(c.Layout.Scope(c.Cluster) + "initialize")
+	return string(e.Value)
 }
 
 // alive reports whether the node's agent has its presence.

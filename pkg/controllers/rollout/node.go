@@ -15,7 +15,7 @@ import (
 // plan of a newer schema is an error, because an older program must not replace it.
 func (n *Node) Load(s kv.Snapshot, key, reportKey string) error {
 	n.Key = key
-	if r, ok := observed.Read[observed.Report](s, reportKey); ok {
+	if r, ok := observed.Read[observed.Report](s, reportKey); ok && r.Of(n.Want.UID) {
 		n.Report = &r
 	}
 	e, ok := s.Get(key)
