@@ -41,6 +41,8 @@ type action struct {
 	LeaderIs   string
 	Epoch      plan.Epoch
 	PrimaryRev int64
+	// Leaderless: the guard is instead that the leader key does not exist.
+	Leaderless bool
 	// Probe asks this member's Patroni.
 	Probe *plan.Member
 	// Fast asks the local PostgreSQL every 2 ms.
@@ -57,6 +59,8 @@ func decideConfirm(node string, c plan.Cluster, s state, p proofs, now time.Time
 	v := s.view
 	own, member := c.Own()
 	switch {
+	case v.Known && member && v.Leader.Member == "" && v.Paused && !s.back:
+		return decideLeaderless(node, own, s, p.Local, now)
 	case !v.Known || !member || v.Leader.Member == "" || s.back:
 		// Without a leader key there is nothing to confirm; a node without a member
 		// has no right to write the key (R10).

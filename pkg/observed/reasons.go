@@ -25,6 +25,7 @@ const (
 	NoLeader           Reason = "NoLeader"
 	NotConfirmed       Reason = "NotConfirmed"
 	StandbyCluster     Reason = "StandbyCluster"
+	Unsupported        Reason = "Unsupported"
 	PatroniPaused      Reason = "PatroniPaused"
 	PatroniTooOld      Reason = "PatroniTooOld"
 	DuplicateMember    Reason = "DuplicateMember"
@@ -70,7 +71,8 @@ var Meaning = map[Reason]string{
 	NoLeader:           "Patroni's leader key is absent",
 	NotConfirmed:       "the leader's PostgreSQL has not been seen to accept writes",
 	StandbyCluster:     "the cluster follows another one, so nothing here takes writes",
-	PatroniPaused:      "Patroni is paused; its configuration is left alone",
+	Unsupported:        "this is known and left alone, because pgctrl does not manage it in this version",
+	PatroniPaused:      "Patroni is paused: no configuration of it, no restart, and nothing is taken away from a PostgreSQL that takes writes",
 	PatroniTooOld:      "this Patroni can overwrite a leader key that it lost (fixed in 3.0.3); 3.0.4 refuses a duplicate name",
 	DuplicateMember:    "a second Patroni runs under the member's name",
 	LeaderFlapping:     "the leader changed more than 3 times in 10 seconds",
