@@ -41,6 +41,8 @@ type action struct {
 	LeaderIs   string
 	Epoch      plan.Epoch
 	PrimaryRev int64
+	// Leaderless: the guard is instead that the leader key does not exist.
+	Leaderless bool
 	// Probe asks this member's Patroni.
 	Probe *plan.Member
 	// Fast asks the local PostgreSQL every 2 ms.
@@ -57,6 +59,8 @@ func decideConfirm(node string, c plan.Cluster, s state, p proofs, now time.Time
 	v := s.view
 	own, member := c.Own()
 	switch {
+	case v.Known && member && v.Leader.Member == "" && v.Paused && !s.back:
+		return decideLeaderless(node, own, s, p.Local, now)
 	case !v.Known || !member || v.Leader.Member == "" || s.back:
 		// Without a leader key there is nothing to confirm; a node without a member
 		// has no right to write the key (R10).
@@ -78,7 +82,7 @@ func decideOwn(node string, own plan.Member, s state, local PostgresState, now t
 	if who := impostor(v, own, true); who != "" {
 		return action{Why: unconfirmed(observed.DuplicateMember, who)}
 	}
-	done := s.stored != nil && s.stored.Member == own.Name && plan.Epoch(s.stored.Epoch) == v.Leader.Epoch && s.stored.Writable
+	done := s.stored != nil && s.stored.Of(v.UID, s.initialize) && s.stored.Member == own.Name && plan.Epoch(s.stored.Epoch) == v.Leader.Epoch && s.stored.Writable
 	idle := action{Fast: !done && now.Sub(s.leaderAt) < FastFor}
 	if idle.Fast {
 		idle.After = lookEvery
@@ -118,7 +122,7 @@ func withdraw(a action, node string, own plan.Member, s state, local PostgresSta
 // agent has not confirmed for UnconfirmedFor.
 func decideOther(node string, c plan.Cluster, own plan.Member, s state, p proofs, now time.Time) action {
 	v := s.view
-	withdrawn := s.stored != nil && s.stored.Member == v.Leader.Member && !s.stored.Writable && plan.Epoch(s.stored.Epoch) > v.OtherEpoch
+	withdrawn := s.stored != nil && s.stored.Of(v.UID, s.initialize) && s.stored.Member == v.Leader.Member && !s.stored.Writable && plan.Epoch(s.stored.Epoch) > v.OtherEpoch
 	if v.Confirmed() || withdrawn || v.StandbyCluster {
 		return action{}
 	}
@@ -155,6 +159,7 @@ func decideOther(node string, c plan.Cluster, own plan.Member, s state, p proofs
 // write completes a record about m under the present leadership: of a later epoch
 // than what is stored, or the next in sequence under the same one.
 func write(a action, m plan.Member, s state, r observed.Primary) action {
+	r.UID = s.view.UID
 	r.Member, r.Node, r.Address, r.Port = m.Name, m.Node, m.Address, m.Port
 	r.Epoch, r.Sequence = int64(s.view.Leader.Epoch), 1
 	r.Store, r.UID = s.store, s.view.UID

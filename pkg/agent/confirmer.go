@@ -169,11 +169,15 @@ func (c *cluster) writePrimary(ctx context.Context, act action, asked time.Time)
 	}
 	l := c.a.o.Layout
 	leader, primary := l.Leader(c.name), l.PrimaryKey(c.name)
-	rev, err := client.Commit(ctx, []store.Guard{
+	guards := []store.Guard{
 		store.ValueIs(leader, []byte(act.LeaderIs)),
 		store.ModIs(leader, int64(act.Epoch)),
 		store.ModIs(primary, act.PrimaryRev),
-	}, []store.Op{store.Put(primary, observed.Encode(*act.Write))})
+	}
+	if act.Leaderless {
+		guards = []store.Guard{store.ModIs(leader, 0), store.ModIs(primary, act.PrimaryRev)}
+	}
+	rev, err := client.Commit(ctx, guards, []store.Op{store.Put(primary, observed.Encode(*act.Write))})
 	log := c.log.With(zap.String("key", primary), zap.String("member", act.Write.Member),
 		zap.Int64("epoch", act.Write.Epoch), zap.Int64("sequence", act.Write.Sequence), zap.Bool("writable", act.Write.Writable))
 	switch {

@@ -215,6 +215,7 @@ func (s *state) foldScope(ref keys.Ref, c store.Change, n *news) bool {
 		if c.New != nil {
 			s.initialize = string(c.New.Value)
 		}
+		s.view.System = s.initialize
 		return true
 	}
 	return false

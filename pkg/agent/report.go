@@ -35,7 +35,7 @@ func (c *cluster) submit(con *concern, conds []observed.Condition, s state, now 
 // and whatever else there is to say.
 func (c *cluster) composeLocked(con *concern, conds []observed.Condition, s state, now time.Time) observed.Report {
 	r := observed.Report{
-		Schema: observed.Schema, Writer: c.a.o.Version, Concern: con.name,
+		Schema: observed.Schema, Writer: c.a.o.Version, Concern: con.name, UID: con.plan.UID,
 		Plan: con.newest, Inputs: con.inputs, Facts: map[string]string{},
 	}
 	if con.loaded != nil && con.loaded.Removal == nil {

@@ -173,7 +173,7 @@ func updateFacts(facts map[string]string, u plan.Unit) bool {
 		for _, name := range slices.Sorted(maps.Keys(servers)) {
 			t := servers[name]
 			kept := t.Held == plan.Leave && t.Start == plan.Leave && slices.Contains(before, name)
-			if t.Held == plan.Up || t.Held == plan.Leave && t.Start == plan.Up || kept {
+			if t.Held == plan.Up || t.Held == plan.Insist || t.Held == plan.Leave && t.Start == plan.Up || kept {
 				up = append(up, name)
 			}
 		}

@@ -43,7 +43,7 @@ func checkNodes(c *Cluster) []Problem {
 		}
 		p := c.memberProblem(m, "expected a node with a document, found %q, which has none", m.Node)
 		p.Reason = observed.UnknownNode
-		p.Suggestion = near.Hint(m.Node, sortedKeys(c.Nodes))
+		p.Suggestion = near.Hint(m.Node, c.strangers)
 		out = append(out, p)
 	}
 	return out

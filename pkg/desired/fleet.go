@@ -21,6 +21,88 @@ func readNodes(s kv.Snapshot, l keys.Layout) []*resolved {
 	return out
 }
 
+// nodeSource finds the documents of nodes.
+type nodeSource interface {
+	// node is nil when there is no such document; one that can't be used has problems.
+	node(name string) *resolved
+	// proxies are the nodes with role proxy, sorted; perhaps others as well.
+	proxies() []*resolved
+	names() []string
+}
+
+// someNodes reads no more than it is asked for.
+type someNodes struct {
+	s kv.Snapshot
+	l keys.Layout
+}
+
+func (n *someNodes) node(name string) *resolved {
+	k := registry["nodes"]
+	e, ok := n.s.Get(n.l.Node(name))
+	if !ok || k.checkName(name) != nil {
+		return nil
+	}
+	return k.resolve(name, e.Key, []layer{{kv: e}})
+}
+
+func (n *someNodes) proxies() []*resolved {
+	prefix := n.l.Prefix(keys.Nodes)
+	var out []*resolved
+	for _, e := range kv.Mentioning(n.s, prefix, roleProxy) {
+		if d := n.node(strings.TrimPrefix(e.Key, prefix)); d != nil {
+			out = append(out, d)
+		}
+	}
+	return out
+}
+
+func (n *someNodes) names() []string { return (&allNodes{list: readNodes(n.s, n.l)}).names() }
+
+// allNodes has read them all once, for every cluster of the fleet.
+type allNodes struct {
+	list, proxy []*resolved
+	byName      map[string]*resolved
+}
+
+func newAllNodes(s kv.Snapshot, l keys.Layout) *allNodes {
+	n := &allNodes{list: readNodes(s, l), byName: map[string]*resolved{}}
+	for _, d := range n.list {
+		n.byName[d.name] = d
+		if d.doc.(*Node).HasRole(roleProxy) {
+			n.proxy = append(n.proxy, d)
+		}
+	}
+	return n
+}
+
+func (n *allNodes) node(name string) *resolved { return n.byName[name] }
+
+func (n *allNodes) proxies() []*resolved { return n.proxy }
+
+func (n *allNodes) names() []string {
+	var out []string
+	for _, d := range n.list {
+		if len(d.problems) == 0 {
+			out = append(out, d.name)
+		}
+	}
+	return out
+}
+
+// LoadNode reads one node's document; nil when there is none that can be used.
+func LoadNode(s kv.Snapshot, l keys.Layout, name string) *Node {
+	d := (&someNodes{s, l}).node(name)
+	if d == nil || len(d.problems) > 0 {
+		return nil
+	}
+	return d.doc.(*Node)
+}
+
+// NodeOf is the node that a member's document names; empty when it can't be read.
+func NodeOf(document kv.KV) string {
+	return registry["members"].resolve("", document.Key, []layer{{kv: document}}).doc.(*Member).Node
+}
+
 // Nodes reads the fleet's nodes and everything wrong with their documents.
 func Nodes(s kv.Snapshot, l keys.Layout) (map[string]*Node, []Problem) {
 	out := map[string]*Node{}
@@ -49,7 +131,7 @@ func Clusters(s kv.Snapshot, l keys.Layout) []string {
 
 // LoadAll loads every cluster, for checks across them.
 func LoadAll(s kv.Snapshot, l keys.Layout, kinds ...string) []*Cluster {
-	nodes := readNodes(s, l)
+	nodes := newAllNodes(s, l)
 	var out []*Cluster
 	for _, name := range Clusters(s, l) {
 		out = append(out, load(s, l, name, kinds, nodes))

@@ -24,7 +24,8 @@ type Cluster struct {
 	Stats Service
 	// VIP is the virtual address; without a document it has none.
 	VIP VIP
-	// Nodes are all nodes of the fleet. Clusters share them: do not change one.
+	// Nodes are those of the members and those with role proxy that serve the cluster,
+	// as far as their documents can be used. Clusters share them: do not change one.
 	Nodes map[string]*Node
 	// Revision is the newest mod revision of what the cluster is made of: its
 	// documents, the defaults, and the nodes of its members. A node elsewhere in the
@@ -37,10 +38,12 @@ type Cluster struct {
 	// Declared are the keys that were read, by key.
 	Declared map[string]kv.KV
 
-	ports    []PortUse
-	kinds    []string
-	invalid  map[string]bool
-	resolved map[string]*resolved
+	ports []PortUse
+	// strangers are the nodes there are, when a member names one that is not there.
+	strangers []string
+	kinds     []string
+	invalid   map[string]bool
+	resolved  map[string]*resolved
 }
 
 // Invalid reports whether a document of the kind, or a default for it, can't be
@@ -87,7 +90,7 @@ func (c *Cluster) ProxyNodes() []string {
 		}
 	}
 	for _, n := range c.Nodes {
-		if n.HasRole("proxy") {
+		if n.Proxies(c.Name) {
 			set[n.Name] = true
 		}
 	}
@@ -98,12 +101,12 @@ func (c *Cluster) ProxyNodes() []string {
 // It reads those documents, their defaults and the nodes, and nothing else, because
 // a controller's snapshot refuses what the controller has not declared.
 func Load(s kv.Snapshot, l keys.Layout, cluster string, kinds ...string) *Cluster {
-	return load(s, l, cluster, kinds, readNodes(s, l))
+	return load(s, l, cluster, kinds, &someNodes{s: s, l: l})
 }
 
-// load takes the nodes from its caller: reading them once for every cluster of a
+// load takes the nodes from its caller: reading all of them for every cluster of a
 // fleet would be quadratic.
-func load(s kv.Snapshot, l keys.Layout, cluster string, kinds []string, nodes []*resolved) *Cluster {
+func load(s kv.Snapshot, l keys.Layout, cluster string, kinds []string, nodes nodeSource) *Cluster {
 	if len(kinds) == 0 {
 		kinds = clusterKinds()
 	}
@@ -213,21 +216,29 @@ func (ld *loader) problems(k *Kind, ps []Problem) {
 	}
 }
 
-// nodes reads the fleet's nodes. A node whose document can't be used concerns the
-// cluster only when one of its members is there.
-func (ld *loader) nodes(s kv.Snapshot, nodes []*resolved) {
+// nodes takes the nodes that the cluster needs. One whose document can't be used
+// concerns the cluster only when one of its members is there.
+func (ld *loader) nodes(s kv.Snapshot, nodes nodeSource) {
 	used := map[string]bool{}
 	for _, m := range ld.c.Members {
 		used[m.Node] = true
 	}
-	for _, d := range nodes {
-		if used[d.name] {
-			if e, ok := s.Get(d.key); ok {
-				ld.use(e)
-			}
-			ld.problems(d.kind, d.problems)
+	for _, name := range sortedKeys(used) {
+		d := nodes.node(name)
+		if d == nil {
+			ld.c.strangers = nodes.names()
+			continue
 		}
+		if e, ok := s.Get(d.key); ok {
+			ld.use(e)
+		}
+		ld.problems(d.kind, d.problems)
 		if len(d.problems) == 0 {
+			d.kind.store(ld.c, d.name, d.doc)
+		}
+	}
+	for _, d := range nodes.proxies() {
+		if n := d.doc.(*Node); len(d.problems) == 0 && n.Proxies(ld.c.Name) {
 			d.kind.store(ld.c, d.name, d.doc)
 		}
 	}

@@ -10,7 +10,18 @@ import (
 type Node struct {
 	Meta    `yaml:"-"`
 	Address string   `yaml:"address" format:"ip" required:"true" effect:"move" example:"10.10.10.11" says:"The IP address at which the other nodes and the clients reach this host."`
-	Roles   []string `yaml:"roles" enum:"infra,proxy" effect:"reload" example:"[infra]" says:"What the host does besides running members: proxy runs HAProxy for every cluster; infra is for DNS and monitoring, which this version does not have."`
+	Roles   []string `yaml:"roles" enum:"infra,proxy" effect:"reload" example:"[infra]" says:"What the host does besides running members: proxy runs HAProxy for clusters that need no member there; infra is for DNS and monitoring, which this version does not have."`
+	// Clusters narrows role proxy; see Proxies.
+	Clusters []string `yaml:"clusters" effect:"move" example:"[pg-test]" says:"Which clusters a node with role proxy serves; none named: every cluster. Clusters behind one proxy need ports of their own there."`
+}
+
+const roleProxy = "proxy"
+
+// Proxies reports whether the node has role proxy for the cluster. Without a list it
+// serves every cluster, so that the first proxy of a fleet needs one word; with many
+// clusters the list keeps apart those that have the same ports on nodes of their own.
+func (n *Node) Proxies(cluster string) bool {
+	return n.HasRole(roleProxy) && (len(n.Clusters) == 0 || slices.Contains(n.Clusters, cluster))
 }
 
 // HasRole reports whether the node has a role ("infra", "proxy").
@@ -20,5 +31,22 @@ var _ = register(Kind{
 	Name: "nodes", Named: true, Fleet: true,
 	Meaning:   "A Linux host that runs pgagent.",
 	checkName: keys.CheckNode,
+	check:     checkNode,
 	store:     func(c *Cluster, name string, doc any) { c.Nodes[name] = doc.(*Node) },
 }, Node{}, nil)
+
+func checkNode(d *resolved) []Problem {
+	n := d.doc.(*Node)
+	var out []Problem
+	if len(n.Clusters) > 0 && !n.HasRole(roleProxy) {
+		p := d.problem("clusters", "expected role proxy beside it, which is what it narrows, found roles %s", spell(n.Roles))
+		p.Suggestion = "set roles to [proxy]"
+		out = append(out, p)
+	}
+	for _, c := range n.Clusters {
+		if err := keys.CheckCluster(c); err != nil {
+			out = append(out, d.problem("clusters", "%s", err))
+		}
+	}
+	return out
+}

@@ -114,7 +114,10 @@ func checkForeignPorts(c *Cluster, others []*Cluster) []Problem {
 			}
 		}
 	}
-	if free := PortBlock(others, c.Name, c.ProxyNodes()); len(out) > 0 && free > 0 {
+	if len(out) == 0 {
+		return nil
+	}
+	if free := PortBlock(others, c.Name, c.ProxyNodes()); free > 0 {
 		for i := range out {
 			out[i].Suggestion = fmt.Sprintf("the next free block on these nodes is +%d", free)
 		}

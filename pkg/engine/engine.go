@@ -14,6 +14,7 @@ import (
 
 	"github.com/pgctrl/pgctrl/pkg/controllers"
 	"github.com/pgctrl/pgctrl/pkg/keys"
+	"github.com/pgctrl/pgctrl/pkg/kv"
 	"github.com/pgctrl/pgctrl/pkg/observed"
 	"github.com/pgctrl/pgctrl/pkg/store"
 	"github.com/pgctrl/pgctrl/pkg/version"
@@ -24,7 +25,11 @@ type Options struct {
 	Client      *store.Client
 	Layout      keys.Layout
 	Controllers []controllers.Controller
-	Log         *zap.Logger
+	// Concerned narrows controllers.Access.Fleet: which other clusters a change of one
+	// cluster's documents may concern. before are those documents as they were. With nil
+	// every cluster looks again at every change.
+	Concerned func(s kv.Snapshot, l keys.Layout, cluster string, before []kv.KV) []string
+	Log       *zap.Logger
 	// Registry receives the metrics; nil keeps them to itself.
 	Registry prometheus.Registerer
 	// ID is the leader's name in etcd, and Version this program's: an engine older

@@ -144,18 +144,23 @@ func fits(s string, whole bool, want string) bool {
 }
 
 // indexed gives plans and reports, which are sorted by node, a second place by
-// cluster: what one cluster has on all nodes is asked for at every step.
-func indexed(a atlas) func(key string) string {
-	return func(key string) string {
+// cluster: what one cluster has on all nodes is asked for at every step. The
+// documents of nodes, members and virtual addresses are found by their words (words.go).
+func indexed(a atlas) func(kv.KV) []string {
+	return func(e kv.KV) []string {
 		for _, f := range a {
-			if f.cluster <= 0 {
-				continue
-			}
-			if tail, ok := f.tail(key); ok {
-				return indexPrefix(f.name, segment(tail, f.cluster)) + key
+			tail, ok := f.tail(e.Key)
+			switch {
+			case !ok:
+			case f.cluster > 0:
+				return []string{indexPrefix(f.name, segment(tail, f.cluster)) + e.Key}
+			case f.name == keys.Nodes:
+				return wordPlaces(e)
+			case f.name == keys.Desired && slices.Contains([]string{"members", "vip"}, segment(tail, f.part)):
+				return wordPlaces(e)
 			}
 		}
-		return ""
+		return nil
 	}
 }
 

@@ -22,6 +22,7 @@ func (e *Engine) changed(cs []store.Change) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	everywhere := map[string]Class{}
+	near := newNear(e, cs)
 	for _, c := range cs {
 		at, ok := e.atlas.locate(c.Key)
 		if !ok {
@@ -35,6 +36,10 @@ func (e *Engine) changed(cs []store.Change) {
 		for _, i := range e.interests[at.family] {
 			switch {
 			case i.part != "" && i.part != at.part:
+			case i.fleet && at.cluster != "" && e.o.Concerned != nil:
+				for _, cluster := range near.of(at.cluster) {
+					e.add(Key{i.controller, cluster}, class, 0)
+				}
 			case at.cluster == "" || i.fleet:
 				everywhere[i.controller] = max(everywhere[i.controller], class)
 			case e.clusters[at.cluster] > 0 || known(at.family):

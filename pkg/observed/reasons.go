@@ -25,6 +25,7 @@ const (
 	NoLeader           Reason = "NoLeader"
 	NotConfirmed       Reason = "NotConfirmed"
 	StandbyCluster     Reason = "StandbyCluster"
+	Unsupported        Reason = "Unsupported"
 	PatroniPaused      Reason = "PatroniPaused"
 	PatroniTooOld      Reason = "PatroniTooOld"
 	DuplicateMember    Reason = "DuplicateMember"
@@ -50,17 +51,14 @@ const (
 	Frozen             Reason = "Frozen"
 	NoInterface        Reason = "NoInterface"
 	Internal           Reason = "Internal"
-<<<<<<< HEAD
 	AddressTaken       Reason = "AddressTaken"
 	AddressConflict    Reason = "AddressConflict"
 	AddressNotHeld     Reason = "AddressNotHeld"
 	AgentCutOff        Reason = "AgentCutOff"
-=======
 	Removed            Reason = "Removed"
 	Removing           Reason = "Removing"
 	Leading            Reason = "Leading"
 	RecordLost         Reason = "RecordLost"
->>>>>>> s2/remove
 )
 
 // Meaning explains every reason in one sentence.
@@ -88,7 +86,8 @@ var Meaning = map[Reason]string{
 	NoLeader:           "Patroni's leader key is absent",
 	NotConfirmed:       "the leader's PostgreSQL has not been seen to accept writes",
 	StandbyCluster:     "the cluster follows another one, so nothing here takes writes",
-	PatroniPaused:      "Patroni is paused; its configuration is left alone",
+	Unsupported:        "this is known and left alone, because pgctrl does not manage it in this version",
+	PatroniPaused:      "Patroni is paused: no configuration of it, no restart, and nothing is taken away from a PostgreSQL that takes writes",
 	PatroniTooOld:      "this Patroni can overwrite a leader key that it lost (fixed in 3.0.3); 3.0.4 refuses a duplicate name",
 	DuplicateMember:    "a second Patroni runs under the member's name",
 	LeaderFlapping:     "the leader changed more than 3 times in 10 seconds",
@@ -111,17 +110,14 @@ var Meaning = map[Reason]string{
 	RouteDiffers:       "a node does not send a read-write service to the confirmed primary",
 	Frozen:             "a file on the node says to leave it alone: nothing is applied or repaired there until the file is removed; routes still follow the leader",
 	FixedAtForming:     "a setting that was taken once, when the cluster formed, says something else now; that has no effect",
-<<<<<<< HEAD
 	AddressTaken:       "another cluster has this virtual address too; neither changes anything on any host",
 	AddressConflict:    "a host that should not have the virtual address answers for it on the network",
 	AddressNotHeld:     "the virtual address is not on the confirmed primary's node",
 	AgentCutOff:        "the agent can't reach etcd, and Patroni on the same node can",
 	NoInterface:        "no network interface of the node is fit for the virtual address",
-=======
 	Removed:            "it was removed from the host as a document said; its data are kept",
 	Removing:           "a document says that it is to be removed, which goes step by step: routes first, the data stay",
 	Leading:            "a member that is to be removed leads; it is left as it is until another one does",
 	RecordLost:         "Patroni has the cluster and pgctrl's record of how it formed is gone; nothing is planned until the record is put back",
->>>>>>> s2/remove
 	Internal:           "a fault in pgctrl itself; the log has the details",
 }

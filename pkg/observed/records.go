@@ -43,6 +43,15 @@ func (p Primary) Replaces(old Primary) bool {
 	return p.Epoch > old.Epoch || p.Epoch == old.Epoch && p.Sequence > old.Sequence
 }
 
+// Of reports whether the record is about the cluster of that uid and system
+// identifier. What is not known on either side (an older writer, a cluster that has
+// no identifier yet) contradicts nothing.
+func (p Primary) Of(uid, system string) bool {
+	return sameIfKnown(p.UID, uid) && sameIfKnown(p.System, system)
+}
+
+func sameIfKnown(a, b string) bool { return a == "" || b == "" || a == b }
+
 // VIP says who may have the cluster's virtual address. Held is written before the
 // address is added and released after it was removed, so that nobody adds an
 // address that another node may still have.
@@ -102,6 +111,8 @@ type Report struct {
 	Schema  int    `json:"schema"`
 	Writer  string `json:"writer"`
 	Concern string `json:"concern"`
+	// UID is the cluster's that the plan in force belongs to; empty before the first.
+	UID string `json:"uid,omitempty"`
 	// Plan is the mod revision of the plan key this answers.
 	Plan int64 `json:"plan"`
 	// Inputs is the plan's inputs revision.
@@ -151,6 +162,10 @@ func (r Report) Done(rev int64) bool {
 	}
 	return true
 }
+
+// Of reports whether the report is about the cluster of that uid. One about an earlier
+// cluster of the same name is no answer and shows no fact.
+func (r Report) Of(uid string) bool { return sameIfKnown(r.UID, uid) }
 
 // Formed is what was decided once, when the cluster formed: a default that names
 // data never floats.

@@ -73,6 +73,9 @@ func dynamicConfigWaits(p Plan, v View, now time.Time) (observed.Condition, bool
 		c.Reason, c.Message = observed.StaleView, "the view of etcd is too old to write Patroni's configuration"
 	case v.Paused:
 		c.Reason, c.Message = observed.PatroniPaused, "Patroni is paused; its dynamic configuration is left alone"
+	case v.StandbyCluster:
+		c.Status, c.Reason = observed.False, observed.Unsupported
+		c.Message = "standby clusters are not supported: Patroni's dynamic configuration is left alone"
 	case v.Leader.Member == "":
 		c.Reason, c.Message = observed.NoLeader, "Patroni's leader key is absent"
 	case v.Leader.Member != p.Cluster.Member || p.Cluster.Member == "":

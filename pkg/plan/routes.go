@@ -39,6 +39,7 @@ type RouteServer struct {
 type Target struct {
 	// Held is what the agent asserts over the runtime socket now: Down is a lease
 	// that it re-issues, Up is asserted once, Leave is HAProxy's checks' business.
+	// Insist is an Up that it re-issues: a failing check does not end it.
 	Held Verdict
 	// Start is the state the server begins with when HAProxy starts or reloads,
 	// before any check has run. Leave keeps what the running worker has.
@@ -53,10 +54,11 @@ const (
 	Leave Verdict = iota
 	Up
 	Down
+	Insist
 )
 
 // String names the verdict.
-func (v Verdict) String() string { return [...]string{"leave", "up", "down"}[v] }
+func (v Verdict) String() string { return [...]string{"leave", "up", "down", "insist"}[v] }
 
 // Targets maps backend and server names to targets.
 type Targets map[string]map[string]Target
@@ -89,7 +91,7 @@ func ResolveTargets(routes map[string]Route, v View, now time.Time) (Targets, []
 func target(role RouteRole, server string, primary func(string) Target, v View, now time.Time) Target {
 	switch role {
 	case RoutePrimary:
-		return primary(server)
+		return v.insisted(server, primary(server))
 	case RouteReplica:
 		if v.fresh(now) && v.Leader.Member == server {
 			return Target{Held: Down, Start: Down}

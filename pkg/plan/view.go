@@ -18,6 +18,9 @@ type View struct {
 	Store string
 	// UID is the cluster's uid as the agent last accepted it; empty accepts any.
 	UID string
+	// System is the cluster's system identifier by Patroni's initialize key; empty
+	// before the cluster is initialised.
+	System string
 	// Known is false until the first complete read of the cluster's keys.
 	Known bool
 	// FreshAt is when etcd was last *asked* a question whose answer the view
@@ -54,14 +57,18 @@ func (v View) fresh(now time.Time) bool {
 
 // Confirmed reports whether the present leader is the confirmed primary.
 func (v View) Confirmed() bool {
-	return v.Leader.Member != "" && v.Primary != nil && v.Primary.Writable &&
+	return v.Leader.Member != "" && v.believed() && v.Primary.Writable &&
 		v.Primary.Member == v.Leader.Member && Epoch(v.Primary.Epoch) > v.OtherEpoch
 }
+
+// believed reports whether there is a confirmation, and of this cluster: a record of
+// an earlier cluster of the same name says nothing about this one.
+func (v View) believed() bool { return v.Primary != nil && v.Primary.Of(v.UID, v.System) }
 
 // withdrawn reports whether the present leader was confirmed and then withdrew:
 // its PostgreSQL is known not to take writes, so there is nothing to wait for.
 func (v View) withdrawn() bool {
-	return v.Primary != nil && !v.Primary.Writable && v.Primary.Member == v.Leader.Member &&
+	return v.believed() && !v.Primary.Writable && v.Primary.Member == v.Leader.Member &&
 		Epoch(v.Primary.Epoch) > v.OtherEpoch
 }
 
@@ -70,7 +77,7 @@ func (v View) withdrawn() bool {
 // between. Empty when there is none.
 func (v View) kept() string {
 	switch {
-	case v.Primary == nil || !v.Primary.Writable:
+	case !v.believed() || !v.Primary.Writable:
 		return ""
 	case v.Leader.Member == "" && v.Primary.Member == v.Last.Member:
 		return v.Primary.Member

@@ -143,7 +143,7 @@ func (s *server) plan(ctx context.Context, client *store.Client) error {
 	metrics := prometheus.NewRegistry()
 	s.engine.Store(metrics)
 	e, err := engine.New(engine.Options{
-		Client: client, Layout: s.Layout, Controllers: s.Controllers, Log: s.Log,
+		Client: client, Layout: s.Layout, Controllers: s.Controllers, Concerned: all.Concerned, Log: s.Log,
 		Registry: metrics, ID: s.ID, Version: version.String(),
 	})
 	if err != nil {

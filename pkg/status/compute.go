@@ -16,7 +16,6 @@ type computer struct {
 	Input
 	docs    *desired.Cluster
 	formed  *observed.Formed
-	alive   map[string]bool
 	plans   map[string]map[string]stored          // by node and concern
 	reports map[string]map[string]observed.Report // by node and concern
 	// live is Patroni's side: its members, and the confirmed primary if any.
@@ -30,6 +29,7 @@ type computer struct {
 type stored struct {
 	plan.Plan
 	key      string
+	value    []byte
 	revision int64
 }
 
@@ -37,8 +37,7 @@ type stored struct {
 func Compute(in Input) ClusterStatus {
 	c := &computer{
 		Input: in, docs: desired.Load(in.Snapshot, in.Layout, in.Cluster),
-		alive: map[string]bool{}, plans: map[string]map[string]stored{},
-		reports: map[string]map[string]observed.Report{}, live: map[string]patroni.Member{},
+		plans: map[string]map[string]stored{}, reports: map[string]map[string]observed.Report{}, live: map[string]patroni.Member{},
 	}
 	c.read()
 	c.out = ClusterStatus{Cluster: in.Cluster, Exists: c.docs.Exists(), Revision: c.docs.Revision, Paused: c.config.Pause}
@@ -77,13 +76,8 @@ func (c *computer) read() {
 	if f, ok := observed.Read[observed.Formed](c.Snapshot, c.Layout.FormedKey(c.Cluster)); ok {
 		c.formed = &f
 	}
-	if p, ok := observed.Read[observed.Primary](c.Snapshot, c.Layout.PrimaryKey(c.Cluster)); ok {
+	if p, ok := observed.Read[observed.Primary](c.Snapshot, c.Layout.PrimaryKey(c.Cluster)); ok && p.Of(c.uid(), c.system()) {
 		c.primary = &p
-	}
-	for _, e := range c.Snapshot.Range(c.Layout.Prefix(keys.Alive)) {
-		if ref, err := c.Layout.Parse(e.Key); err == nil {
-			c.alive[ref.Node] = true
-		}
 	}
 	for _, e := range c.Snapshot.Range(c.Layout.Members(c.Cluster)) {
 		name := strings.TrimPrefix(e.Key, c.Layout.Members(c.Cluster))
@@ -95,15 +89,35 @@ func (c *computer) read() {
 		c.config, _ = patroni.ParseConfig(e.Value) // one that can't be read says nothing
 	}
 	c.each(keys.Plan, func(ref keys.Ref, e kv.KV) {
-		if p, err := plan.Decode(e.Value); err == nil {
-			put(c.plans, ref, stored{Plan: p, key: e.Key, revision: e.ModRevision})
+		if p, err := plan.Head(e.Value); err == nil && (c.formed == nil || p.UID == c.formed.UID) {
+			put(c.plans, ref, stored{Plan: p, key: e.Key, value: e.Value, revision: e.ModRevision})
 		}
 	})
 	c.each(keys.Observed, func(ref keys.Ref, e kv.KV) {
-		if r, err := observed.Decode[observed.Report](e); err == nil {
+		if r, err := observed.Decode[observed.Report](e); err == nil && r.Of(c.uid()) {
 			put(c.reports, ref, r)
 		}
 	})
+}
+
+// uid is the cluster's, empty before it formed.
+func (c *computer) uid() string {
+	if c.formed == nil {
+		return ""
+	}
+	return c.formed.UID
+}
+
+// system is the cluster's system identifier, empty before it has one.
+func (c *computer) system() string {
+	e, _ := c.Snapshot.Get(c.Layout.Scope(c.Cluster) + "initialize")
+	return string(e.Value)
+}
+
+// alive reports whether the node's agent has its presence.
+func (c *computer) alive(node string) bool {
+	_, ok := c.Snapshot.Get(c.Layout.AliveKey(node))
+	return ok
 }
 
 // each calls f for every key of the family that concerns the cluster.

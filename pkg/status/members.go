@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/pgctrl/pgctrl/pkg/desired"
 	"github.com/pgctrl/pgctrl/pkg/observed"
 	"github.com/pgctrl/pgctrl/pkg/patroni"
 	"github.com/pgctrl/pgctrl/pkg/plan"
@@ -58,7 +59,7 @@ func (c *computer) members() {
 
 func (c *computer) place(r *Member, m plan.Member) {
 	r.Node, r.Offline, r.Address = m.Node, m.Offline, m.Address
-	if n := c.docs.Nodes[m.Node]; n != nil {
+	if n := desired.LoadNode(c.Snapshot, c.Layout, m.Node); n != nil {
 		r.Address = n.Address
 	}
 }
@@ -101,7 +102,7 @@ const streaming = "streaming"
 // within a quarter of a second and Patroni's member key within ten; empty when
 // no agent says.
 func (c *computer) replication(node string) string {
-	if !c.alive[node] {
+	if !c.alive(node) {
 		return "" // what it said last is of an unknown age
 	}
 	return c.reports[node]["postgres"].Facts[observed.FactReplication]
@@ -110,7 +111,7 @@ func (c *computer) replication(node string) string {
 // replayed is the timeline of the WAL that the node's member has while it does not
 // stream; 0 when its agent does not say.
 func (c *computer) replayed(node string) int64 {
-	if !c.alive[node] {
+	if !c.alive(node) {
 		return 0
 	}
 	t, _ := strconv.ParseInt(c.reports[node]["postgres"].Facts[observed.FactReplayed], 10, 64)
@@ -184,7 +185,7 @@ func (c *computer) following() {
 		for _, p := range c.plans[m.Node] {
 			planned = planned || p.Cluster.Member == m.Name && p.Removal == nil
 		}
-		if m.Name == c.out.Leader || !planned || !c.alive[m.Node] || m.Follows {
+		if m.Name == c.out.Leader || !planned || !c.alive(m.Node) || m.Follows {
 			continue
 		}
 		what, next := "says "+m.State, fmt.Sprintf("journalctl -u patroni@%s (on %s)", c.Cluster, m.Node)

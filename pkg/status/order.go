@@ -22,7 +22,7 @@ var urgency = []observed.Reason{
 	observed.NoLeader, observed.NotConfirmed, observed.RouteDiffers, observed.NodeAbsent, observed.Stopped, observed.NotStreaming,
 	observed.Frozen, observed.PortInUse, observed.MissingProgram, observed.Rejected, observed.RolledBack, observed.ApplyFailed,
 	observed.NotAnswering, observed.Internal, observed.InvalidDocument, observed.PortConflict, observed.UnknownNode,
-	observed.RecordLost, observed.Leading, observed.PlanTooLarge, observed.VersionUnavailable, observed.UnsupportedSchema,
+	observed.RecordLost, observed.Leading, observed.PlanTooLarge, observed.VersionUnavailable, observed.Unsupported, observed.UnsupportedSchema,
 	observed.WaitingForNode, observed.WaitingForSecret, observed.WaitingForLeader,
 	observed.StaleView, observed.RollingOut, observed.Removing, observed.NotPlanned, observed.NotApplied,
 }

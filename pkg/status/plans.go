@@ -102,7 +102,7 @@ func samePlan(a, b []byte) bool {
 
 // applied adds what a node reports of its plans, and what it does not.
 func (c *computer) applied(node string, unfinished map[string]bool) {
-	if !c.alive[node] {
+	if !c.alive(node) {
 		unfinished[node] = true
 		c.add("", node, observed.Condition{
 			Type: observed.Applied, Status: observed.Unknown, Reason: observed.NodeAbsent, Key: c.Layout.AliveKey(node),
@@ -198,4 +198,9 @@ func (b *blind) Get(key string) (kv.KV, bool) {
 	}
 	rev := b.revisions[name]
 	return kv.KV{Key: key, ModRevision: rev, CreateRevision: rev}, true
+}
+
+// Mentioning implements kv.Finder.
+func (b *blind) Mentioning(prefix, word string) []kv.KV {
+	return kv.Mentioning(b.Snapshot, prefix, word)
 }

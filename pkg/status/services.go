@@ -27,7 +27,7 @@ func (c *computer) services() {
 		row := Service{Name: s.Name, Port: s.Port, Role: s.Role, Via: s.Backend, Targets: []string{}, Nodes: map[string][]string{}}
 		first, agree := []string(nil), true
 		for _, node := range c.docs.ProxyNodes() {
-			if !c.alive[node] {
+			if !c.alive(node) {
 				continue // what it said last is of an unknown age
 			}
 			row.Total++
@@ -63,7 +63,7 @@ func (c *computer) targets(s *desired.Service, node string) ([]string, bool) {
 	}
 	known := false
 	for _, backend := range []string{s.Name, s.Name + fallback} {
-		if !hasBackend(p.Plan, backend) {
+		if !plan.HasBackend(p.value, backend) {
 			continue
 		}
 		fact, ok := r.Facts[routeFact+backend]
@@ -73,17 +73,6 @@ func (c *computer) targets(s *desired.Service, node string) ([]string, bool) {
 		}
 	}
 	return []string{}, known
-}
-
-func hasBackend(p plan.Plan, backend string) bool {
-	for _, r := range p.Resources {
-		if u, ok := r.(plan.Unit); ok {
-			if _, has := u.Routes[backend]; has {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // right: a read-write service leads to the confirmed primary and nowhere else,
@@ -103,7 +92,7 @@ func (c *computer) routeCondition(s Service) {
 	}
 	for _, node := range c.docs.ProxyNodes() {
 		targets, known := s.Nodes[node]
-		if !c.alive[node] || len(c.plans[node]) == 0 || known && slices.Equal(targets, []string{c.out.Primary}) {
+		if !c.alive(node) || len(c.plans[node]) == 0 || known && slices.Equal(targets, []string{c.out.Primary}) {
 			continue
 		}
 		cond := observed.Condition{

@@ -40,9 +40,9 @@ type MirrorOptions struct {
 	// Keep reduces a key to what the snapshot may hold: a mirror of secrets keeps no
 	// value. Nil keeps everything. Project is given what Keep returned.
 	Keep func(kv.KV) kv.KV
-	// Index gives a key a second place to be found by, see Indexed; "" for none.
-	// Two keys must not get one place.
-	Index func(key string) string
+	// Index gives a key further places to be found by, see Indexed. Two keys must not
+	// get one place. It is given what Keep returned.
+	Index func(kv.KV) []string
 	// ProbeEvery is how often freshness is proven; 1 s when zero.
 	ProbeEvery time.Duration
 	// StaleAfter is how long the mirror goes without a proof before it gives up the
@@ -105,7 +105,7 @@ func NewMirror(c *Client, o MirrorOptions) *Mirror {
 		o.Keep = func(e kv.KV) kv.KV { return e }
 	}
 	if o.Index == nil {
-		o.Index = func(string) string { return "" }
+		o.Index = func(kv.KV) []string { return nil }
 	}
 	m := &Mirror{
 		client: c, o: o,

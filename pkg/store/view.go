@@ -82,16 +82,28 @@ func (v *view) upTo(i int, rev int64) *view {
 
 // set puts a key into a view that nobody else has seen yet.
 func (m *Mirror) set(v *view, e *kv.KV) {
+	places := m.o.Index(*e)
+	if old, ok := v.keys.Get(e.Key); ok {
+		for _, place := range m.o.Index(*old) {
+			if !slices.Contains(places, place) {
+				v.index = v.index.Delete(place)
+			}
+		}
+	}
 	v.keys = v.keys.Set(e.Key, e)
-	if place := m.o.Index(e.Key); place != "" {
+	for _, place := range places {
 		v.index = v.index.Set(place, e)
 	}
 }
 
 // remove takes a key out of a view that nobody else has seen yet.
 func (m *Mirror) remove(v *view, key string) {
+	old, ok := v.keys.Get(key)
+	if !ok {
+		return
+	}
 	v.keys = v.keys.Delete(key)
-	if place := m.o.Index(key); place != "" {
+	for _, place := range m.o.Index(*old) {
 		v.index = v.index.Delete(place)
 	}
 }
@@ -110,7 +122,7 @@ func (m *Mirror) list(ctx context.Context) (*view, error) {
 		for _, e := range kvs {
 			kept := m.o.Keep(e)
 			b.Add(e.Key, &kept)
-			if place := m.o.Index(e.Key); place != "" {
+			for _, place := range m.o.Index(kept) {
 				places[place] = &kept
 			}
 		}

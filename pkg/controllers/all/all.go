@@ -6,7 +6,10 @@ import (
 	"github.com/pgctrl/pgctrl/pkg/controllers/haproxy"
 	"github.com/pgctrl/pgctrl/pkg/controllers/postgres"
 	"github.com/pgctrl/pgctrl/pkg/controllers/status"
+	"github.com/pgctrl/pgctrl/pkg/controllers/topology"
 	"github.com/pgctrl/pgctrl/pkg/controllers/vip"
+	"github.com/pgctrl/pgctrl/pkg/keys"
+	"github.com/pgctrl/pgctrl/pkg/kv"
 )
 
 // Concerns are the controllers that plan what is on hosts, in the order in which
@@ -17,6 +20,11 @@ func Concerns() []controllers.Controller {
 		haproxy.New(),
 		vip.New(),
 	}
+}
+
+// Concerned is what the engine asks whom a change of a cluster's documents concerns.
+func Concerned(s kv.Snapshot, l keys.Layout, cluster string, before []kv.KV) []string {
+	return topology.Concerned(s, l, cluster, before)
 }
 
 // All are the concerns and what watches over them.

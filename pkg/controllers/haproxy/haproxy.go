@@ -98,21 +98,16 @@ func planOf(in controllers.Input, t *topology.Topology, node string, frontends [
 // proxy that lost its role, or the node of a member without a document. Clients
 // may be connected there, so it stays until somebody says otherwise.
 func leftAlone(in controllers.Input, t *topology.Topology, planned []string) []observed.Condition {
-	candidates := map[string]bool{}
-	for n := range t.Docs.Nodes {
-		candidates[n] = true
-	}
-	for _, m := range t.Unmanaged {
-		delete(candidates, m.Node) // said once, about the member
-	}
 	var cs []observed.Condition
-	for n := range candidates {
-		key := in.Layout.PlanKey(n, in.Cluster, Concern)
-		if s := t.Stored(in, n, Concern); s == nil || s.Plan.Removal != nil || slices.Contains(planned, n) || goes(t, n) {
+	for _, e := range topology.PlansOf(in, Concern) {
+		ref, _ := in.Layout.Parse(e.Key)
+		n := ref.Node
+		saidOfMember := slices.ContainsFunc(t.Unmanaged, func(m plan.Member) bool { return m.Node == n })
+		if s := t.Stored(in, n, Concern); saidOfMember || s == nil || s.Plan.Removal != nil || slices.Contains(planned, n) || goes(t, n) {
 			continue
 		}
 		cs = append(cs, observed.Condition{
-			Type: observed.Planned, Status: observed.False, Reason: observed.Unmanaged, Key: key,
+			Type: observed.Planned, Status: observed.False, Reason: observed.Unmanaged, Key: e.Key,
 			Message: fmt.Sprintf("node %s is neither a member's nor a proxy; its HAProxy is left as it is", n),
 			Next:    fmt.Sprintf("pgctrl set nodes %s roles=[proxy] (to keep it), or pgagent leave (on %s, when nothing else is there)", n, n),
 		})

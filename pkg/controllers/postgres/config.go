@@ -85,18 +85,13 @@ func forgottenParameters(in controllers.Input, t *topology.Topology) []string {
 		if !ok {
 			continue
 		}
-		p, err := plan.Decode(e.Value)
-		if err != nil || p.UID != t.Formed.UID {
+		if p, err := plan.Head(e.Value); err != nil || p.UID != t.Formed.UID {
 			continue
 		}
-		for _, r := range p.Resources {
-			if r, ok := r.(plan.Patroni); ok {
-				section, _ := r.Config["postgresql"].(map[string]any)
-				parameters, _ := section["parameters"].(map[string]any)
-				for name := range parameters {
-					names[name] = true
-				}
-			}
+		section, _ := plan.DynamicConfig(e.Value)["postgresql"].(map[string]any)
+		parameters, _ := section["parameters"].(map[string]any)
+		for name := range parameters {
+			names[name] = true
 		}
 	}
 	return slices.Sorted(maps.Keys(names))

@@ -15,11 +15,15 @@ import (
 // plan of a newer schema is an error, because an older program must not replace it.
 func (n *Node) Load(s kv.Snapshot, key, reportKey string) error {
 	n.Key = key
-	if r, ok := observed.Read[observed.Report](s, reportKey); ok {
+	if r, ok := observed.Read[observed.Report](s, reportKey); ok && r.Of(n.Want.UID) {
 		n.Report = &r
 	}
 	e, ok := s.Get(key)
 	if !ok {
+		return nil
+	}
+	if bytes.Equal(e.Value, n.wanted()) {
+		n.Stored = &Stored{Plan: n.Want, Value: e.Value, Revision: e.ModRevision}
 		return nil
 	}
 	p, err := plan.Decode(e.Value)
@@ -34,7 +38,15 @@ func (n *Node) Load(s kv.Snapshot, key, reportKey string) error {
 // the stored one. The revision of the documents and the name of the writer do
 // not: those go to all nodes at once.
 func (n *Node) changed() bool {
-	return n.Stored != nil && !bytes.Equal(content(n.Want), content(n.Stored.Plan))
+	return n.Stored != nil && !bytes.Equal(n.Stored.Value, n.wanted()) && !bytes.Equal(content(n.Want), content(n.Stored.Plan))
+}
+
+// wanted is the stored form of the wanted plan.
+func (n *Node) wanted() []byte {
+	if n.encoded == nil {
+		n.encoded = plan.Encode(n.Want)
+	}
+	return n.encoded
 }
 
 func content(p plan.Plan) []byte {

@@ -33,6 +33,8 @@ type Node struct {
 	// that is still copying its first data. It holds nobody up: others may have to
 	// change before it can become healthy at all (they must let it in).
 	Empty bool
+
+	encoded []byte // Want, once it was asked for
 }
 
 // Stored is a plan as etcd has it. Plan is the zero value when the bytes can't be read.
@@ -68,7 +70,7 @@ func Decide(nodes []Node) Decision {
 		n := &nodes[i]
 		switch {
 		case n.Stored == nil, !n.changed(), n.Empty && n.Alive, n == next:
-			d.Values[n.Name] = plan.Encode(n.Want)
+			d.Values[n.Name] = n.wanted()
 		default:
 			d.Values[n.Name] = n.Stored.Value
 			d.Waiting = append(d.Waiting, n.waits(nodes))

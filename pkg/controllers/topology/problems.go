@@ -1,8 +1,8 @@
 package topology
 
 import (
-	"bytes"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -29,81 +29,79 @@ func problems(in controllers.Input, kinds []string) []observed.Condition {
 	return cs
 }
 
-// neighbours loads the clusters that may share a node with this one. Reading every
-// document of the fleet for every cluster would make a change cost the square of
-// the fleet; a cluster none of whose member documents has one of our node names
-// in it can't be in the way, unless it wants our virtual address. A proxy node is
-// everybody's.
+// neighbours loads the clusters that may share a node or a virtual address with
+// this one.
 func neighbours(in controllers.Input, self *desired.Cluster) []*desired.Cluster {
-	ours := self.ProxyNodes()
-	shared := false
-	for _, n := range self.Nodes {
-		shared = shared || n.HasRole("proxy")
-	}
-	docs, rivals := map[string][]kv.KV{}, map[string]bool{}
-	for _, e := range in.Snapshot.Range(in.Layout.Prefix(keys.Desired)) {
-		ref, err := in.Layout.Parse(e.Key)
-		if err != nil || ref.Cluster == in.Cluster {
-			continue
-		}
-		switch kind, _ := ref.Document(); {
-		case kind == "members":
-			docs[ref.Cluster] = append(docs[ref.Cluster], e)
-		case kind == "vip" && self.VIP.On() && self.VIP.MayName(e.Value):
-			rivals[ref.Cluster] = true
-		}
-	}
 	var out []*desired.Cluster
-	for cluster, members := range docs {
-		near := shared || rivals[cluster] || slices.ContainsFunc(members, func(e kv.KV) bool {
-			return slices.ContainsFunc(ours, func(n string) bool { return bytes.Contains(e.Value, []byte(n)) })
-		})
-		if near {
-			out = append(out, desired.Load(in.Snapshot, in.Layout, cluster, allKinds...))
-		}
+	names := Neighbours(in.Snapshot, in.Layout, in.Cluster, self.ProxyNodes())
+	names = append(names, Rivals(in.Snapshot, in.Layout, in.Cluster, &self.VIP)...)
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
+		out = append(out, desired.Load(in.Snapshot, in.Layout, name, allKinds...))
 	}
-	slices.SortFunc(out, func(a, b *desired.Cluster) int { return strings.Compare(a.Name, b.Name) })
 	return out
 }
 
+// Neighbours names the clusters, other than the given one, that may have something
+// on any of the nodes: a member, or HAProxy on a node with role proxy. Sorted.
+//
+// Reading every document of the fleet for every cluster would make a change cost the
+// square of the fleet; members are found by their node's name instead. A proxy that
+// names no clusters is everybody's.
+func Neighbours(s kv.Snapshot, l keys.Layout, cluster string, nodes []string) []string {
+	near := map[string]bool{}
+	for _, node := range nodes {
+		for _, e := range kv.Mentioning(s, l.Prefix(keys.Desired), node) {
+			if ref, err := l.Parse(e.Key); err == nil && strings.HasPrefix(ref.Doc, "members/") {
+				near[ref.Cluster] = true
+			}
+		}
+		n := desired.LoadNode(s, l, node)
+		switch {
+		case n == nil || !n.HasRole("proxy"):
+		case len(n.Clusters) > 0:
+			for _, c := range n.Clusters {
+				near[c] = true
+			}
+		default:
+			for _, c := range desired.Clusters(s, l) {
+				near[c] = true
+			}
+		}
+	}
+	delete(near, cluster)
+	return slices.Sorted(maps.Keys(near))
+}
+
 // onHosts finds the members that have a plan, which is what is on hosts, sorted
-// by name. It looks on every node it hears of: from documents, presences, and the
-// members that the plans themselves know.
+// by name.
 func onHosts(in controllers.Input, t *Topology) []plan.Member {
-	seen := map[string]bool{}
-	var queue []string
-	hear := func(node string) {
-		if !seen[node] {
-			seen[node] = true
-			queue = append(queue, node)
-		}
-	}
-	for n := range t.Docs.Nodes {
-		hear(n)
-	}
-	for n := range t.alive {
-		hear(n)
-	}
 	var out []plan.Member
-	for len(queue) > 0 {
-		node := queue[0]
-		queue = queue[1:]
-		e, ok := in.Snapshot.Get(in.Layout.PlanKey(node, in.Cluster, Concern))
-		if !ok {
-			continue
-		}
-		p, err := plan.Decode(e.Value)
+	for _, e := range PlansOf(in, Concern) {
+		p, err := plan.Head(e.Value)
 		if err != nil || t.Formed != nil && p.UID != t.Formed.UID {
 			continue // an earlier cluster of this name is none of ours
-		}
-		for _, m := range p.Cluster.Members {
-			hear(m.Node)
 		}
 		if own, ok := p.Cluster.Own(); ok {
 			out = append(out, own)
 		}
 	}
 	slices.SortFunc(out, func(a, b plan.Member) int { return strings.Compare(a.Name+"/"+a.Node, b.Name+"/"+b.Node) })
+	return out
+}
+
+// PlansOf are the stored plans of one concern of the cluster, on whatever node.
+func PlansOf(in controllers.Input, concern string) []kv.KV {
+	var out []kv.KV
+	for _, e := range in.Snapshot.Range(in.Layout.Prefix(keys.Plan)) {
+		// Parsing is dearer than looking.
+		if !strings.HasSuffix(e.Key, "/"+in.Cluster+"/"+concern) {
+			continue
+		}
+		if ref, err := in.Layout.Parse(e.Key); err == nil && ref.Cluster == in.Cluster && ref.Concern == concern {
+			out = append(out, e)
+		}
+	}
 	return out
 }
 

@@ -2,7 +2,6 @@ package topology
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/pgctrl/pgctrl/pkg/controllers"
 	"github.com/pgctrl/pgctrl/pkg/observed"
@@ -55,30 +54,15 @@ func (t *Topology) Stored(in controllers.Input, node, concern string) *Stored {
 	return s
 }
 
-// AllStored reads the plans of a concern on every node that is heard of, by node.
+// AllStored reads the plans of a concern on whatever node they are, by node.
 func (t *Topology) AllStored(in controllers.Input, concern string) []*Stored {
-	nodes := map[string]bool{}
-	for n := range t.Docs.Nodes {
-		nodes[n] = true
-	}
-	for n := range t.alive {
-		nodes[n] = true
-	}
-	for _, m := range onHosts(in, t) {
-		nodes[m.Node] = true
-	}
 	var out []*Stored
-	for n := range nodes {
-		if s := t.Stored(in, n, concern); s != nil {
+	for _, e := range PlansOf(in, concern) {
+		ref, _ := in.Layout.Parse(e.Key)
+		if s := t.Stored(in, ref.Node, concern); s != nil {
 			out = append(out, s)
 		}
 	}
-	slices.SortFunc(out, func(a, b *Stored) int {
-		if a.Node < b.Node {
-			return -1
-		}
-		return 1
-	})
 	return out
 }
 

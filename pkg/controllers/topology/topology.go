@@ -60,7 +60,7 @@ type Topology struct {
 	// their plan says so, and they do not lead.
 	Leaving map[string]bool
 
-	alive map[string]observed.Alive
+	in controllers.Input
 }
 
 // Load reads one cluster. kinds are the documents that the concern depends on.
@@ -68,15 +68,8 @@ type Topology struct {
 // be planned: then the last good plans stay (R4).
 func Load(in controllers.Input, kinds ...string) (t *Topology, cs []observed.Condition, ok bool) {
 	t = &Topology{
-		Docs:  desired.Load(in.Snapshot, in.Layout, in.Cluster, kinds...),
-		alive: map[string]observed.Alive{}, Leaving: map[string]bool{},
+		Docs: desired.Load(in.Snapshot, in.Layout, in.Cluster, kinds...), in: in, Leaving: map[string]bool{},
 		Removing: desired.Load(in.Snapshot, in.Layout, in.Cluster, "postgres").Removing(),
-	}
-	for _, e := range in.Snapshot.Range(in.Layout.Prefix(keys.Alive)) {
-		if a, err := observed.Decode[observed.Alive](e); err == nil {
-			ref, _ := in.Layout.Parse(e.Key)
-			t.alive[ref.Node] = a
-		}
 	}
 	if f, found := observed.Read[observed.Formed](in.Snapshot, in.Layout.FormedKey(in.Cluster)); found {
 		t.Formed = &f
@@ -138,7 +131,7 @@ func (t *Topology) members(in controllers.Input) []observed.Condition {
 		if _, documented := t.Docs.Members[r.Name]; documented || t.Docs.Invalid("members") {
 			continue
 		}
-		if n := t.Docs.Nodes[r.Node]; n != nil {
+		if n := desired.LoadNode(in.Snapshot, in.Layout, r.Node); n != nil {
 			r.Address = n.Address
 		}
 		r = t.listens(r)
@@ -176,8 +169,7 @@ func (t *Topology) Plan(node, writer string) plan.Plan {
 
 // Alive is a node's presence, and whether it has one.
 func (t *Topology) Alive(node string) (observed.Alive, bool) {
-	a, ok := t.alive[node]
-	return a, ok
+	return observed.Read[observed.Alive](t.in.Snapshot, t.in.Layout.AliveKey(node))
 }
 
 // Leads reports whether the leader's member is on the node.

@@ -17,7 +17,8 @@ import (
 // Every server held down is told so again each time: it is a lease, which a health
 // check would lift otherwise. A server held up is told on an edge (the targets
 // changed, or the caller says so), and when it is down although its check passes:
-// then somebody put it down by hand, or we did a moment ago. What was set to maint
+// then somebody put it down by hand, or we did a moment ago. One that is insisted on is
+// told each time, because its check may fail (Patroni's pause). What was set to maint
 // or drain by hand is undone (R9).
 //
 // On an edge the state file is rewritten first, so that a reload at any later
@@ -114,7 +115,7 @@ func commands(unit plan.Unit, edge bool) []string {
 			if edge && role == plan.RoutePrimary {
 				cuts = append(cuts, "shutdown sessions server "+path)
 			}
-		case t.Held == plan.Up && edge:
+		case t.Held == plan.Insist, t.Held == plan.Up && edge:
 			ups = append(ups, "set server "+path+" health up")
 		}
 	})
@@ -138,7 +139,8 @@ func repairs(unit plan.Unit, now States) []string {
 				out = append(out, "set server "+path+" health down")
 			}
 		}
-		if t.Held == plan.Up && !st.Up && (st.Checked || byHand) {
+		up := t.Held == plan.Up || t.Held == plan.Insist
+		if up && !st.Up && (st.Checked || byHand) {
 			out = append(out, "set server "+path+" health up")
 		}
 		if srv.Weight > 0 && st.weight != srv.Weight {

@@ -16,7 +16,9 @@ func testMirror(t *testing.T, b Backend) {
 	put(t, b, "/one", "1")
 	m, log := start(t, b, store.MirrorOptions{
 		Name: "test", Prefixes: []string{"/m/", "/one", "/n/", "/m/covered/"}, Stream: "own",
-		Index: func(key string) string { return key[strings.LastIndex(key, "/")+1:] + key },
+		Index: func(e kv.KV) []string {
+			return []string{e.Key[strings.LastIndex(e.Key, "/")+1:] + e.Key, "says " + string(e.Value) + " " + e.Key}
+		},
 	})
 	put(t, b, "/m/b", "2")
 	expectLog(t, log, "/m/a ->1 initial", "/one ->1 initial", "/m/b ->2")
@@ -41,6 +43,12 @@ func testMirror(t *testing.T, b Backend) {
 	}
 	if want := []string{"/m/a=3", "/n/a=4"}; !slices.Equal(places, want) || len(m.Snapshot().RangeIndex("b")) != 0 {
 		t.Errorf("by index: %q, expected %q and no b", places, want)
+	}
+	// A place that the value decided goes with the value.
+	for word, want := range map[string]int{"says 1 ": 0, "says 2 ": 1, "says 3 ": 1, "says 4 ": 1} {
+		if kvs := m.Snapshot().RangeIndex(word); len(kvs) != want {
+			t.Errorf("by index %q: %v, expected %d", word, kvs, want)
+		}
 	}
 	if got := m.Reached("/n/x"); got != rev {
 		t.Errorf("reached %d in /n/, expected %d", got, rev)
