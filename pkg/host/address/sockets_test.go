@@ -48,7 +48,8 @@ func TestDropEndsItsConnectionsOnly(t *testing.T) {
 	})
 }
 
-// A program that listens on 0.0.0.0 has other sockets than one that listens on ::.
+// A program that listens on an IPv4 address has other sockets than one that listens
+// on ::. Its listener serves again when the address is back.
 func TestDropEndsPlainIPv4(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, v4)
@@ -70,6 +71,9 @@ func TestDropEndsPlainIPv4(t *testing.T) {
 			t.Errorf("the %s was not told: %v", what, err)
 		}
 	}
+	w.hold(t, time.Minute)
+	w.In(t, "client", func() (err error) { c, err = net.DialTimeout("tcp", w.ip()+":5434", time.Second); return err })
+	c.Close()
 }
 
 func TestDropEndsMany(t *testing.T) {
