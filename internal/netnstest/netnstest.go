@@ -93,6 +93,9 @@ func (n *Net) Plug(t testing.TB, host, name string, addresses ...string) {
 	n.IP(t, host, append(script, "link set "+name+" up")...)
 }
 
+// Name is what `ip netns` calls the host.
+func (n *Net) Name(host string) string { return n.prefix + host }
+
 // Path is where the host's namespace is.
 func (n *Net) Path(host string) string { return "/run/netns/" + n.prefix + host }
 
