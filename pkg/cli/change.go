@@ -22,6 +22,8 @@ type change struct {
 	why    string
 	// typed: the texts were composed of fields, so nobody has seen their lines.
 	typed bool
+	// guards are further conditions of the write, besides the documents' revisions.
+	guards []store.Guard
 }
 
 // record is what lies beside the documents: who changed them, from where and why.
@@ -127,7 +129,7 @@ func (a *app) commit(ctx context.Context, l *live, c change) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	var guards []store.Guard
+	guards := append([]store.Guard{}, c.guards...)
 	var ops []store.Op
 	r := record{Schema: 1, Who: whoami(a.deps.Getenv), From: from(a.deps.Getenv), Why: c.why, At: a.deps.Now().UTC().Truncate(time.Second)}
 	for _, key := range sortedKeys(c.writes) {

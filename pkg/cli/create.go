@@ -166,7 +166,7 @@ func (n newCluster) free(l *live) error {
 	}
 	if _, ok := l.Get(l.layout.FormedKey(n.name)); ok {
 		return fail("a cluster named %s formed here before and nobody removed it: its data may still be on its nodes. Nothing was written.", n.name).
-			then("choose another name")
+			then("pgctrl remove %s (its data are kept), or choose another name", n.name)
 	}
 	if left := l.Range(l.layout.Scope(n.name)); len(left) > 0 {
 		return fail("Patroni has keys of a cluster %s that pgctrl did not make (%s). Nothing was written.", n.name, left[0].Key).

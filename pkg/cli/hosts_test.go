@@ -65,6 +65,7 @@ func (h *hosts) loop() {
 				h.answer(ref, e)
 			}
 		}
+		h.forget()
 	}
 }
 
@@ -124,6 +125,10 @@ func (h *hosts) put(key string, value []byte) error {
 func (h *hosts) answer(ref keys.Ref, e kv.KV) {
 	p, err := plan.Decode(e.Value)
 	if err != nil {
+		return
+	}
+	if p.Removal != nil {
+		h.remove(ref, e, p)
 		return
 	}
 	if ref.Concern == "postgres" {
@@ -211,4 +216,44 @@ func (h *hosts) patroni(p plan.Plan) {
 		Member: own.Name, Node: own.Node, Address: own.Address, Port: own.Port, Epoch: leader.ModRevision, Sequence: 1,
 		Writable: true, Timeline: 1, System: testSystem, By: own.Node,
 	}))
+}
+
+// remove answers a removal as an agent does, and takes the member from Patroni.
+func (h *hosts) remove(ref keys.Ref, e kv.KV, p plan.Plan) {
+	said := ref.Concern + "@" + ref.Cluster + ".service stopped and disabled, its files removed"
+	if ref.Concern == "postgres" {
+		own := p.Cluster.Member
+		leader, _, err := h.client.Get(h.ctx, h.layout.Leader(ref.Cluster))
+		if err != nil || string(leader.Value) == own && !p.Removal.Whole {
+			return
+		}
+		ops := []store.Op{store.Delete(h.layout.Members(ref.Cluster) + own)}
+		if string(leader.Value) == own {
+			ops = append(ops, store.Delete(leader.Key))
+		}
+		_, _ = h.client.Commit(h.ctx, nil, ops)
+		said += "; its data are kept in " + p.Removal.Data + ".removed-x"
+	}
+	_ = h.put(h.layout.ObservedKey(ref.Node, ref.Cluster, ref.Concern), observed.Encode(observed.Report{
+		Schema: observed.Schema, Writer: "v0.1.0", Concern: ref.Concern, Plan: e.ModRevision,
+		Conditions: []observed.Condition{{Type: observed.Applied, Status: observed.True, Reason: observed.Removed, Message: said}},
+	}))
+}
+
+// forget deletes the reports of removals whose plans are gone.
+func (h *hosts) forget() {
+	s := h.mirror.Snapshot()
+	for _, e := range s.Range(h.layout.Prefix(keys.Observed)) {
+		ref, err := h.layout.Parse(e.Key)
+		if err != nil || h.address(ref.Node) == "" {
+			continue
+		}
+		if _, planned := s.Get(h.layout.PlanKey(ref.Node, ref.Cluster, ref.Concern)); planned {
+			continue
+		}
+		r, err := observed.Decode[observed.Report](e)
+		if c, ok := r.Condition(observed.Applied); err == nil && ok && c.Reason == observed.Removed {
+			_, _ = h.client.Commit(h.ctx, []store.Guard{store.ModIs(e.Key, e.ModRevision)}, []store.Op{store.Delete(e.Key)})
+		}
+	}
 }

@@ -189,31 +189,24 @@ func differing(cs []desired.FieldChange) string {
 
 func (a *app) nodeRemove() *cobra.Command {
 	var w writeFlags
+	var lost bool
+	var typed string
 	c := &cobra.Command{
 		Use: "remove <name>", Short: "Forget a host that no member is on",
-		Example: "  pgctrl node remove pg4",
+		Long: `Deletes the host's document and what etcd still says of it. Give the host back first,
+with pgagent leave on it. A host that will never come back is removed with --lost:
+its members are forgotten with it, so the name is to be typed, and nothing of it
+must be alive.`,
+		Example: "  pgctrl node remove pg4\n  pgctrl node remove pg4 --lost --confirm pg4",
 		Args:    cobra.ExactArgs(1), ValidArgsFunction: a.complete(completeNodes),
-		RunE: func(cmd *cobra.Command, args []string) error { return a.removeNode(cmd.Context(), args[0], w) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.removeNode(cmd.Context(), args[0], lost, typed, w)
+		},
 	}
 	w.add(c)
+	c.Flags().BoolVar(&lost, "lost", false, "the host is gone for good: forget its members too")
+	c.Flags().StringVar(&typed, "confirm", "", "the node's name, which --lost needs typed")
 	return c
-}
-
-func (a *app) removeNode(ctx context.Context, name string, w writeFlags) error {
-	l, err := a.read(ctx, documentFamilies...)
-	if err != nil {
-		return err
-	}
-	key := l.layout.Node(name)
-	if _, ok := l.Get(key); !ok {
-		return fail("no node %s%s", name, didYouMean(name, l.documents(scopeNodes))).then("pgctrl node list")
-	}
-	// Looked at by text, too: a member whose document can't be read is on a node all the same.
-	if on := membersOn(l, name); len(on) > 0 {
-		return fail("node %s runs %s. Nothing was written.", name, oneOf(on)).then("pgctrl status %s", strings.SplitN(on[0], "/", 2)[0])
-	}
-	c := change{scope: scopeNodes, writes: map[string][]byte{key: nil}, why: w.reason}
-	return a.writeNode(ctx, l, c, w, name, "remove", "removed")
 }
 
 // writeNode judges and writes the change of one node's document. would and did are
@@ -231,6 +224,9 @@ func (a *app) writeNode(ctx context.Context, l *live, c change, w writeFlags, na
 		return err
 	}
 	a.say("%s node %s (revision %d)", did, name, rev)
+	if _, alive := l.alive(name); alive && did == "removed" {
+		a.note("%s", leftBehind(name))
+	}
 	return nil
 }
 

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -85,7 +87,7 @@ member means "no longer managed".`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.edit(cmd.Context(), args[0], args[1], w, func(doc string, old []byte) ([]byte, error) {
 				if len(args) == 2 {
-					return nil, mayDelete(args[0], args[1])
+					return nil, mayDelete(args[0], args[1], desired.Changes(doc, nil, old))
 				}
 				text, err := desired.Unset(doc, old, args[2:])
 				if old == nil {
@@ -99,10 +101,15 @@ member means "no longer managed".`,
 	return c
 }
 
-// mayDelete refuses to delete by accident what holds data.
-func mayDelete(scope, document string) error {
+// mayDelete refuses to delete by accident what holds data. said is what the document
+// says: one that says absent is of no more use once its member is gone.
+func mayDelete(scope, document string, said []desired.FieldChange) error {
 	if k, err := desired.KindOf(schemaName(scope, document)); err == nil && k.Name == "members" && scope != scopeDefaults {
+		if removes(said) {
+			return nil
+		}
 		return fail("%s is a member: without its document it would run on, unmanaged. Nothing was written.", document).
+			then("pgctrl remove %s %s (stops it; its data stay)", scope, strings.TrimPrefix(document, "members/")).
 			then("pgctrl set %s %s offline=true (takes it out of service)", scope, document)
 	}
 	if scope == scopeNodes {
@@ -171,6 +178,9 @@ func (a *app) editOnce(ctx context.Context, scope, document string, w writeFlags
 		return err
 	}
 	fields := fieldChanges(l, scope, doc, c.writes, oldText, newText)
+	if removes(fields) {
+		return byRemove(scope, document)
+	}
 	if w.dryRun {
 		a.showChanges(scope, document, fields, 0)
 		return exitCode(NotConverged)
@@ -292,3 +302,18 @@ func orNone(s string) string {
 }
 
 func itoa(n int) string { return strconv.Itoa(n) }
+
+// removes reports whether a change says that something is to be removed.
+func removes(fields []desired.FieldChange) bool {
+	return slices.ContainsFunc(fields, func(f desired.FieldChange) bool { return f.Field == "state" && f.New == "absent" })
+}
+
+// byRemove refuses a removal that nobody has looked at the leader for.
+func byRemove(scope, document string) error {
+	what := scope
+	if _, member, is := strings.Cut(document, "members/"); is {
+		what += " " + member
+	}
+	return fail("state: absent removes it; that has a command of its own, which looks at the leader first. Nothing was written.").
+		then("pgctrl remove %s", what)
+}

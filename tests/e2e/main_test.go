@@ -63,6 +63,9 @@ func deploy(ctx context.Context, l *lab.Lab) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
 	var err error
+	if !*keep {
+		notePristine(ctx, l)
+	}
 	if hosts, err = fleet.Deploy(ctx, l, *bin, say); err != nil {
 		return err
 	}

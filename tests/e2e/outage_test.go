@@ -90,37 +90,3 @@ func TestR11NoSecretInTheClear(t *testing.T) {
 		}
 	}
 }
-
-// TestR6DocumentsGoneKeepsEverything: deleting every document of a live cluster
-// stops nothing, and it still fails over.
-func TestR6DocumentsGoneKeepsEverything(t *testing.T) {
-	ctx := begin(t)
-	statusReady(ctx, t)
-	docs, err := hosts.Etcd.Get(ctx, hosts.Layout.DesiredPrefix(), withPrefix()...)
-	ok(t, err)
-	before := fingerprint(ctx, t)
-	_, err = hosts.Etcd.Delete(ctx, hosts.Layout.DesiredPrefix(), withPrefix()...)
-	ok(t, err)
-	t.Cleanup(func() {
-		for _, e := range docs.Kvs {
-			_ = hosts.Put(context.Background(), string(e.Key), string(e.Value))
-		}
-		statusReady(context.Background(), t)
-	})
-	from, to := leaderAndNext(ctx, t)
-	samplers := sampleAll(ctx, t, 50*time.Millisecond)
-	select {
-	case <-time.After(5 * time.Second):
-	case <-ctx.Done():
-	}
-	if after := fingerprint(ctx, t); after != before {
-		t.Errorf("the hosts changed.\nbefore:\n%s\nafter:\n%s", before, after)
-	}
-	for i, samples := range stopAll(samplers) {
-		if n := probe.Count(samples); n[probe.Written] != len(samples) {
-			t.Errorf("through %s: %v", hosts.Nodes[i].Name, n)
-		}
-	}
-	ok(t, hosts.Switchover(ctx, cluster, from, to))
-	writesEverywhere(ctx, t, to, 15*time.Second)
-}
