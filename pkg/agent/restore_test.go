@@ -116,7 +116,9 @@ func within(t *testing.T, limit time.Duration, what string, ok func() bool) {
 // another member led, under running agents and under one that starts meanwhile. No
 // route goes back with it; once it is accepted everything follows again.
 func TestRestoredEtcd(t *testing.T) {
-	for name, way := range map[string]struct{ save, back func(t *testing.T, m *etcdMember, at string) }{
+	for name, way := range map[string]struct {
+		save, back func(t *testing.T, m *etcdMember, at string)
+	}{
 		"by pgctrl etcd restore": {saveSnapshot, restoreSnapshot},
 		"by copying its folder":  {saveFolder, restoreFolder},
 	} {

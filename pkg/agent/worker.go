@@ -91,7 +91,7 @@ func (c *cluster) converge(ctx context.Context, name string) time.Duration {
 		conds = append(conds, *con.notKept)
 	}
 	if rev > 0 {
-		apply, drop, why := plan.Resolve(p, s.view, now)
+		apply, drop, why := c.resolve(p, s.view, now)
 		if changed := c.a.store.changed(); changed != nil {
 			why, drop = append([]observed.Condition{*changed}, why...), nil
 		}
