@@ -28,13 +28,14 @@ type Agent struct {
 	machine  string
 	programs atomic.Pointer[map[string]string]
 
-	client   atomic.Pointer[store.Client] // nil until etcd was reached
-	admitted chan struct{}                // closed once this agent speaks for its node
-	usurped  atomic.Bool                  // another machine has the node's name
-	present  atomic.Bool                  // the presence key is in etcd
-	restock  chan struct{}                // makes the presence record anew
-	plans    atomic.Pointer[store.Mirror]
-	store    *guard // whether the etcd at hand is the one that was trusted
+	client    atomic.Pointer[store.Client] // nil until etcd was reached
+	admitted  chan struct{}                // closed once this agent speaks for its node
+	usurped   atomic.Bool                  // another machine has the node's name
+	present   atomic.Bool                  // the presence key is in etcd
+	restock   chan struct{}                // makes the presence record anew
+	plans     atomic.Pointer[store.Mirror]
+	overrides *overrides // what a person holds by hand
+	store     *guard     // whether the etcd at hand is the one that was trusted
 
 	mu       sync.Mutex
 	clusters map[string]*cluster
@@ -63,6 +64,7 @@ func New(o Options) (*Agent, error) {
 	if err != nil {
 		a.log.Warn("a kept plan can't be used; etcd has it", zap.Error(err))
 	}
+	a.overrides = newOverrides(o.OverrideFile, a.log, time.Now())
 	a.store = newGuard(o.StateDir, keptStore(all), a.log)
 	for name, concerns := range all {
 		c := newCluster(a, name)

@@ -44,8 +44,9 @@ type cluster struct {
 	// replication is how this node's member follows, a value of observed.FactReplication.
 	replication string
 	// replayed is the value of observed.FactReplayed; 0: not reported.
-	replayed int64
-	freeze   *freeze // as the worker last found it; nil: not frozen
+	replayed  int64
+	heldRoute *Override // as the routes last found it; nil: none
+	freeze    *freeze   // as the worker last found it; nil: not frozen
 	// why is what stands in the way of a confirmation; asserted what routes are held.
 	why      *observed.Condition
 	asserted map[string]assertion

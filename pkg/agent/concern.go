@@ -3,6 +3,7 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"time"
 
@@ -49,7 +50,9 @@ type concern struct {
 	inputs  int64
 	refusal *observed.Condition
 	kept    bool // from disk, not seen in etcd yet
-	unsaved bool // not on disk, because the cluster is frozen
+	unsaved bool // not on disk, because the cluster is frozen or the disk full
+	// notKept says that the disk did not take the plan; the worker's own.
+	notKept *observed.Condition
 	// restored is the plan that an earlier run kept: its programs may be running, and
 	// with that plan rather than with a newer one that has not been applied yet.
 	restored *plan.Plan
@@ -212,14 +215,37 @@ func (c *cluster) takeOne(name string, e kv.KV, frozen bool) {
 // keepPlan puts a plan on disk, for a start without etcd. A frozen one is not what
 // the programs run with, so it waits until the host may have it.
 func (c *cluster) keepPlan(con *concern, k kept, frozen bool) {
-	con.unsaved = frozen
+	before := con.notKept
+	con.unsaved, con.notKept = frozen, nil
 	if frozen {
 		return
 	}
-	if err := c.a.keeper.save(c.name, con.name, k); err != nil {
+	err := c.a.keeper.save(c.name, con.name, k)
+	if err == nil {
+		return
+	}
+	// What is in force is the newer plan all the same: the host's files are swapped by
+	// their driver, which looks for room by itself.
+	dir := c.a.keeper.folder(c.name)
+	con.unsaved, con.notKept = true, &observed.Condition{
+		Type: observed.Healthy, Status: observed.True, Reason: observed.NotKept,
+		Message: fmt.Sprintf("the plan can't be put into %s (%s); a start without etcd would use an older one", dir, cause(err)),
+		Next:    fmt.Sprintf("df -h %s (on %s)", dir, c.a.o.Node),
+	}
+	if before == nil {
 		c.log.Error("plan not kept on disk; a start without etcd would use an older one",
 			zap.String("concern", con.name), zap.Int64("revision", k.Revision), zap.Error(err))
 	}
+}
+
+// cause is the operating system's word, without the names of temporary files: what
+// is reported must not differ from one attempt to the next (R8).
+func cause(err error) string {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return path.Err.Error()
+	}
+	return err.Error()
 }
 
 // judge reads a plan and says why it can't be used. What is in force stays then

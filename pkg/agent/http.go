@@ -57,6 +57,7 @@ func (a *Agent) Control() http.Handler {
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(a.Status()) // the reader went away
 	})
+	mux.HandleFunc("POST /hold", a.serveHold)
 	mux.HandleFunc("POST /haproxy-state", func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), time.Second)
 		defer cancel()
@@ -89,7 +90,26 @@ func (a *Agent) ComposeState(ctx context.Context, name string) error {
 		plans = append(plans, con.inForce())
 	}
 	c.mu.Unlock()
-	return ComposeStates(ctx, a.o.Host.Router, plans, v, time.Now())
+	now := time.Now()
+	if _, held := a.overrides.get(OverrideRoute, name, now); held {
+		return c.composeHeld(ctx, plans, v, now)
+	}
+	return ComposeStates(ctx, a.o.Host.Router, plans, v, now)
+}
+
+// composeHeld is ComposeStates while a person holds the routes.
+func (c *cluster) composeHeld(ctx context.Context, plans []plan.Plan, v plan.View, now time.Time) error {
+	var errs []error
+	for _, p := range plans {
+		units, _ := c.routesOf(p, v, now)
+		for _, u := range units {
+			errs = append(errs, c.a.o.Host.Router.ComposeState(ctx, u))
+		}
+	}
+	if len(errs) == 0 {
+		return ErrUnknownCluster
+	}
+	return errors.Join(errs...)
 }
 
 // ComposeStates writes the state file of every unit with routes. With a view that

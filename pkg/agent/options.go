@@ -60,7 +60,10 @@ type Options struct {
 	// FreezeFile is DefaultFreezeFile when empty; only tests have another one, since
 	// every rendered file names that.
 	FreezeFile string
-	Host       Host
+	// OverrideFile holds what a person holds by hand. It belongs into a folder that a
+	// boot of the host empties; empty: an agent started anew knows of nothing held.
+	OverrideFile string
+	Host         Host
 	// Connect reaches etcd; it is called again, with pauses, until it succeeds. The
 	// agent works from disk meanwhile.
 	Connect func(ctx context.Context) (*store.Client, error)

@@ -107,6 +107,9 @@ func (c *cluster) factsLocked(con *concern, r *observed.Report) {
 		if len(u.Routes) == 0 {
 			continue
 		}
+		if c.heldRoute != nil {
+			r.Conditions = append(r.Conditions, c.heldRoute.condition(c.a.o.Node))
+		}
 		for k, v := range c.facts {
 			if strings.HasPrefix(k, "route.") {
 				r.Facts[k] = v

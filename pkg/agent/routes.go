@@ -57,19 +57,34 @@ func (c *cluster) assertRoutes(ctx context.Context) time.Duration {
 	c.mu.Unlock()
 	now := time.Now()
 	c.observeView(s.view, now)
-	if !fresh(s.view, now) || c.foreign() || c.a.usurped.Load() {
+	o, held := c.a.overrides.get(OverrideRoute, c.name, now)
+	if c.noteHeld(o, held); !held && (!fresh(s.view, now) || c.foreign() || c.a.usurped.Load()) {
 		c.lapse()
 		return AssertEvery
 	}
 	for _, w := range work {
-		apply, _, why := plan.Resolve(w.plan, s.view, now)
-		for _, r := range apply {
-			if u, ok := r.(plan.Unit); ok && len(u.Routes) > 0 {
-				c.assertUnit(ctx, u, w.reset, s.view, why, eventAt)
-			}
+		units, why := c.routesOf(w.plan, s.view, now)
+		for _, u := range units {
+			c.assertUnit(ctx, u, w.reset, s.view, why, eventAt)
 		}
 	}
 	return nextAssert(s.view, now)
+}
+
+// noteHeld has the report say when a person began to hold routes, and when that
+// ended.
+func (c *cluster) noteHeld(o Override, held bool) {
+	c.mu.Lock()
+	before := c.heldRoute
+	c.heldRoute = nil
+	if held {
+		c.heldRoute = &o
+	}
+	news := (before == nil) != !held || held && *before != o
+	c.mu.Unlock()
+	if news {
+		poke(c.wakeWork)
+	}
 }
 
 // lapse stops asserting: "health down" is a lease, and not re-issued it ends. What

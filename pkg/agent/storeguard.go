@@ -47,8 +47,12 @@ type distrust struct {
 // what was known of revisions and epochs is void.
 func judgeStore(m memory, rec observed.Store, rev int64, now time.Time) (next memory, adopted bool) {
 	no := func(format string, args ...any) (memory, bool) {
-		if m.Distrust == nil || m.Distrust.Incarnation != rec.Incarnation {
-			m.Distrust = &distrust{Incarnation: rec.Incarnation, Why: fmt.Sprintf(format, args...)}
+		of := rec.Incarnation
+		if of == "" {
+			of = m.Seen.Incarnation // without a record it is taken for the one that is known
+		}
+		if m.Distrust == nil || m.Distrust.Incarnation != of {
+			m.Distrust = &distrust{Incarnation: of, Why: fmt.Sprintf(format, args...)}
 		}
 		return m, false
 	}
@@ -164,7 +168,7 @@ func (g *guard) wentBack(why string) {
 	defer g.mu.Unlock()
 	if g.memory.Distrust == nil {
 		next := g.memory
-		next.Distrust = &distrust{Incarnation: g.record.Incarnation, Why: why}
+		next.Distrust = &distrust{Incarnation: next.Seen.Incarnation, Why: why}
 		g.turn(next)
 	}
 }

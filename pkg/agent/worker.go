@@ -90,13 +90,16 @@ func (c *cluster) converge(ctx context.Context, name string) time.Duration {
 	} else if con.unsaved {
 		c.keepPlan(con, kept{Revision: rev, Plan: p}, false)
 	}
+	if con.notKept != nil {
+		conds = append(conds, *con.notKept)
+	}
 	if rev > 0 && p.Removal != nil {
 		return c.retire(ctx, con, p, rev, s, frozen, conds)
 	}
 	if rev > 0 {
-		apply, drop, why := plan.Resolve(p, s.view, now)
+		apply, drop, why := c.resolve(p, s.view, now)
 		if changed := c.a.store.changed(); changed != nil {
-			why, drop = append(why, *changed), nil
+			why, drop = append([]observed.Condition{*changed}, why...), nil
 		}
 		conds, ok = append(conds, why...), !anyBad(why, observed.Applied)
 		// A missing secret does not stop here: what was loaded with it before can be

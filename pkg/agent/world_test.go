@@ -114,8 +114,8 @@ func (w *world) startOn(i int, dir string, h *agenttest.Host) *running {
 	core := zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(w.logs), zap.DebugLevel)
 	a, err := agent.New(agent.Options{
 		Node: node(i), Address: func() string { return fmt.Sprintf("10.0.0.%d", i) }, Version: "test", StateDir: dir, Host: h.Wire(), Log: zap.New(core),
-		FreezeFile: filepath.Join(dir, "freeze"),
-		Connect:    func(context.Context) (*store.Client, error) { return w.etcd.Client(node(i)), nil },
+		FreezeFile: filepath.Join(dir, "freeze"), OverrideFile: filepath.Join(dir, "overrides.json"),
+		Connect: func(context.Context) (*store.Client, error) { return w.etcd.Client(node(i)), nil },
 	})
 	if err != nil {
 		w.t.Fatal(err)

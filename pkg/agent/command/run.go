@@ -60,7 +60,8 @@ func runAgent(ctx context.Context, cfg config.Config, log *zap.Logger) error {
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	ag, err := agent.New(agent.Options{
 		Node: cfg.Node, Address: cfg.FindAddress, Version: version.String(), Layout: cfg.Layout, StateDir: cfg.StateDir,
-		Host: host.Host, Endpoints: cfg.Endpoints, Log: log, Registry: registry,
+		OverrideFile: filepath.Join(filepath.Dir(cfg.Socket), "overrides.json"),
+		Host:         host.Host, Endpoints: cfg.Endpoints, Log: log, Registry: registry,
 		Connect: func(ctx context.Context) (*store.Client, error) {
 			return store.Connect(ctx, store.Options{Endpoints: cfg.Endpoints, Log: log})
 		},

@@ -1,8 +1,10 @@
 package command
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -33,8 +35,8 @@ func dial(socket string) control {
 	}}
 }
 
-func (c control) do(ctx context.Context, method, path string) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, method, "http://agent"+path, nil)
+func (c control) do(ctx context.Context, method, path string, question ...byte) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://agent"+path, bytes.NewReader(question))
 	if err != nil {
 		return nil, err
 	}
@@ -46,6 +48,9 @@ func (c control) do(ctx context.Context, method, path string) ([]byte, error) {
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
 		return nil, fmt.Errorf("ask the agent: %w", err)
+	}
+	if resp.StatusCode == http.StatusBadRequest {
+		return nil, errors.New(strings.TrimSpace(string(body))) // the agent's own words
 	}
 	if resp.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("ask the agent: %s", strings.TrimSpace(string(body)))
@@ -63,6 +68,22 @@ func (c control) status(ctx context.Context) (agent.Status, error) {
 		return st, fmt.Errorf("read the agent's status: %w", err)
 	}
 	return st, nil
+}
+
+func (c control) hold(ctx context.Context, h agent.Hold) (agent.Held, error) {
+	var held agent.Held
+	question, err := json.Marshal(h)
+	if err != nil {
+		return held, fmt.Errorf("ask the agent: %w", err)
+	}
+	body, err := c.do(ctx, http.MethodPost, "/hold", question...)
+	if err != nil {
+		return held, err
+	}
+	if err := json.Unmarshal(body, &held); err != nil {
+		return held, fmt.Errorf("read the agent's answer: %w", err)
+	}
+	return held, nil
 }
 
 func (c control) composeState(ctx context.Context, cluster string) error {
