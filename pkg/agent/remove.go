@@ -48,6 +48,9 @@ func (c *cluster) retireNow(ctx context.Context, con *concern, p plan.Plan, s st
 	wait := func(r observed.Reason, msg string) (observed.Condition, time.Duration) {
 		return observed.Condition{Type: observed.Applied, Status: observed.False, Reason: r, Message: msg}, time.Second
 	}
+	if changed := c.a.store.changed(); changed != nil {
+		return *changed, DriftEvery
+	}
 	_, drop, why := plan.Resolve(p, s.view, now)
 	for _, cond := range why {
 		if cond.Bad() {
