@@ -18,6 +18,7 @@ import (
 // Net is a bridge with hosts. Each host has one interface, eth0.
 type Net struct {
 	prefix string
+	ports  map[string][]string // of each host, at the bridge
 }
 
 var made atomic.Int64
@@ -29,7 +30,7 @@ func New(t testing.TB, hosts ...string) *Net {
 	if os.Geteuid() != 0 {
 		t.Skip("network namespaces need root")
 	}
-	n := &Net{prefix: fmt.Sprintf("pgctrl-t%d-%d-", os.Getpid(), made.Add(1))}
+	n := &Net{ports: map[string][]string{}, prefix: fmt.Sprintf("pgctrl-t%d-%d-", os.Getpid(), made.Add(1))}
 	n.add(t, "switch")
 	n.IP(t, "switch", "link set lo up", "link add br0 type bridge mcast_snooping 0", "link set br0 up")
 	for i, h := range hosts {
@@ -41,14 +42,36 @@ func New(t testing.TB, hosts ...string) *Net {
 
 func (n *Net) add(t testing.TB, host string) {
 	t.Helper()
-	if out, err := exec.Command("ip", "netns", "add", n.prefix+host).CombinedOutput(); err != nil {
-		t.Fatalf("ip netns add %s: %v: %s", n.prefix+host, err, out)
-	}
+	n.netns(t, "add", host)
 	t.Cleanup(func() {
-		if out, err := exec.Command("ip", "netns", "del", n.prefix+host).CombinedOutput(); err != nil && exists(n.Path(host)) {
-			t.Errorf("ip netns del %s: %v: %s", n.prefix+host, err, out)
+		if exists(n.Path(host)) {
+			n.netns(t, "del", host)
 		}
 	})
+}
+
+func (n *Net) netns(t testing.TB, verb, host string) {
+	t.Helper()
+	if out, err := exec.Command("ip", "netns", verb, n.prefix+host).CombinedOutput(); err != nil {
+		t.Fatalf("ip netns %s %s: %v: %s", verb, n.prefix+host, err, out)
+	}
+}
+
+// Off takes a host's cables and namespace away, as a power cut does; On makes a
+// new one at the same path, without any interface.
+func (n *Net) Off(t testing.TB, host string) {
+	t.Helper()
+	for _, p := range n.ports[host] {
+		n.IP(t, "switch", "link del "+p)
+	}
+	delete(n.ports, host)
+	n.netns(t, "del", host)
+}
+
+// On: see Off.
+func (n *Net) On(t testing.TB, host string) {
+	t.Helper()
+	n.netns(t, "add", host)
 }
 
 func exists(path string) bool { _, err := os.Stat(path); return err == nil }
@@ -57,6 +80,7 @@ func exists(path string) bool { _, err := os.Stat(path); return err == nil }
 func (n *Net) Plug(t testing.TB, host, name string, addresses ...string) {
 	t.Helper()
 	port := fmt.Sprintf("p%d", made.Add(1))
+	n.ports[host] = append(n.ports[host], port)
 	n.IP(t, "switch", "link add "+port+" type veth peer name "+name+" netns "+n.prefix+host,
 		"link set "+port+" master br0", "link set "+port+" up")
 	script := []string{"link set lo up"}
@@ -68,6 +92,9 @@ func (n *Net) Plug(t testing.TB, host, name string, addresses ...string) {
 	}
 	n.IP(t, host, append(script, "link set "+name+" up")...)
 }
+
+// Name is what `ip netns` calls the host.
+func (n *Net) Name(host string) string { return n.prefix + host }
 
 // Path is where the host's namespace is.
 func (n *Net) Path(host string) string { return "/run/netns/" + n.prefix + host }

@@ -174,6 +174,17 @@ func TestMovesBetweenInterfaces(t *testing.T) {
 	})
 }
 
+// A host with two interfaces on one network answers for the address on both.
+func TestProbeKnowsItsOwnInterfaces(t *testing.T) {
+	eachFamily(t, func(t *testing.T, w *world) {
+		w.Plug(t, "own", "eth1")
+		w.hold(t, time.Minute)
+		if got, err := w.m.Probe(t.Context(), w.a, 200*time.Millisecond); err != nil || len(got) > 0 {
+			t.Errorf("%v answer, %v", got, err)
+		}
+	})
+}
+
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, v6)

@@ -2,6 +2,7 @@ package address
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -18,8 +19,11 @@ type wire struct {
 	proto uint16 // in network order
 }
 
-// swap puts an Ethernet type into network order, which packet sockets want.
-func swap(v uint16) uint16 { return v<<8 | v>>8 }
+// networkOrder is a number whose bytes in memory are v's in network order, which
+// packet sockets want.
+func networkOrder(v uint16) uint16 {
+	return binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, v))
+}
 
 // advertisementsOnly is a classic BPF program: of all IPv6 packets only neighbour
 // advertisements. The interface of a database carries millions of others.
@@ -39,7 +43,7 @@ func openWire(index int, ethertype uint16, listen bool) (*wire, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open a packet socket (it needs CAP_NET_RAW): %w", err)
 	}
-	w := &wire{index: index, proto: swap(ethertype)}
+	w := &wire{index: index, proto: networkOrder(ethertype)}
 	if listen {
 		// The filter comes before the socket is bound, so nothing slips past it.
 		if ethertype == unix.ETH_P_IPV6 {

@@ -44,7 +44,9 @@ type world struct {
 	told      atomic.Int64
 }
 
-func newWorld(t *testing.T, a plan.Address) *world {
+func newWorld(t *testing.T, a plan.Address) *world { return newWorldFor(t, a) }
+
+func newWorldFor(t testing.TB, a plan.Address) *world {
 	w := &world{Net: netnstest.New(t, "own", "other", "client"), a: a}
 	w.m = New(Options{Log: zaptest.NewLogger(t, zaptest.Level(zap.WarnLevel)), Namespace: w.Path("own")})
 	t.Cleanup(w.m.Close)
