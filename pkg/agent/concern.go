@@ -111,6 +111,7 @@ func (c *cluster) restore(all map[string]kept) {
 		con.restored, con.removed = &k.Plan, k.Removed
 		c.concerns[name] = con
 		c.accept(k.Plan, k.Revision)
+		c.vip.inForce(name, k.Plan)
 	}
 }
 

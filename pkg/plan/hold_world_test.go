@@ -326,10 +326,8 @@ func (h *host) ask() {
 		case 503:
 			h.nextAsk = w.now
 			if a.Patroni.NoAt.IsZero() {
-				a.Patroni.NoAt = w.now
+				a.Patroni = plan.PatroniReading{NoAt: w.now}
 			}
-		default:
-			a.Patroni.NoAt = time.Time{}
 		}
 	}
 	if !h.cutEtcd && w.now.After(h.nextReading) && w.leader == h.name {

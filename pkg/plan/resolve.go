@@ -37,7 +37,9 @@ func Resolve(p Plan, v View, now time.Time) (apply, drop []Resource, why []obser
 			}
 			apply = append(apply, r)
 		case Address:
-			// Hold decides about it, second by second; there is nothing to apply.
+			// Applied means that the agent follows the leader with it; Hold decides when it
+			// is on this host.
+			apply = append(apply, r)
 		default:
 			why = append(why, observed.Condition{
 				Type: observed.Applied, Status: observed.False, Reason: observed.UnsupportedSchema,
