@@ -56,12 +56,14 @@ type ClusterStatus struct {
 
 // LocalStatus is the last answer of this node's own PostgreSQL.
 type LocalStatus struct {
-	Reachable  bool    `json:"reachable"`
-	InRecovery bool    `json:"in_recovery"`
-	Streaming  bool    `json:"streaming,omitempty"`
-	System     string  `json:"system,omitempty"`
-	Timeline   int64   `json:"timeline,omitempty"`
-	Age        float64 `json:"age_seconds"`
+	Reachable  bool   `json:"reachable"`
+	InRecovery bool   `json:"in_recovery"`
+	Streaming  bool   `json:"streaming,omitempty"`
+	System     string `json:"system,omitempty"`
+	Timeline   int64  `json:"timeline,omitempty"`
+	// By is what another witness says in its own words, when no agent runs.
+	By  string  `json:"by,omitempty"`
+	Age float64 `json:"age_seconds"`
 }
 
 // ConcernStatus is how far the host is with one plan.
@@ -86,6 +88,8 @@ type RouteStatus struct {
 	Epoch   int64   `json:"epoch"`
 	Age     float64 `json:"age_seconds"`
 	Error   string  `json:"error,omitempty"`
+	// Lapsed: it is not held any more; HAProxy's checks decide.
+	Lapsed bool `json:"lapsed,omitempty"`
 }
 
 // Status composes the answer to GET /status.
@@ -182,12 +186,12 @@ func (c *cluster) routeStatusLocked(now time.Time) []RouteStatus {
 	var out []RouteStatus
 	for _, unit := range slices.Sorted(maps.Keys(c.asserted)) {
 		as := c.asserted[unit]
-		for _, backend := range as.targets.Backends() {
-			servers := as.targets[backend]
+		for _, backend := range as.last.Backends() {
+			servers := as.last[backend]
 			for _, server := range slices.Sorted(maps.Keys(servers)) {
 				r := RouteStatus{
 					Unit: unit, Backend: backend, Server: server, Epoch: int64(as.epoch), Age: age(as.at, now),
-					Held: servers[server].Held.String(), Start: servers[server].Start.String(),
+					Held: servers[server].Held.String(), Start: servers[server].Start.String(), Lapsed: as.targets == nil,
 				}
 				if as.err != nil {
 					r.Error = as.err.Error()
