@@ -29,9 +29,11 @@ type Status struct {
 	Incarnation string `json:"store,omitempty"`
 	// Distrust is why nothing is taken from the etcd at hand; Trusted the store as it
 	// was last trusted.
-	Distrust  *observed.Condition `json:"distrust,omitempty"`
-	Trusted   *observed.StoreSeen `json:"trusted_store,omitempty"`
-	PlansAge  float64             `json:"plans_age_seconds"`
+	Distrust *observed.Condition `json:"distrust,omitempty"`
+	Trusted  *observed.StoreSeen `json:"trusted_store,omitempty"`
+	PlansAge float64             `json:"plans_age_seconds"`
+	// Full: etcd refuses this agent's writes.
+	Full      *observed.Condition `json:"full,omitempty"`
 	Overrides []Override          `json:"overrides,omitempty"`
 	Clusters  []ClusterStatus     `json:"clusters"`
 }
@@ -100,7 +102,7 @@ func (a *Agent) Status() Status {
 		Uptime: now.Sub(a.started).Seconds(), PlansAge: -1,
 	}
 	a.store.show(&st)
-	st.Overrides = a.overrides.list(now)
+	st.Overrides, st.Full = a.overrides.list(now), a.fullCondition()
 	a.mu.Lock()
 	st.Problem = a.lastErr
 	a.mu.Unlock()

@@ -94,6 +94,9 @@ func (a *app) printStatus(st agent.Status) {
 			fmt.Fprintf(a.Out, "  this node knows incarnation %s at revision %d, last proven %s ago\n", seen.Incarnation, seen.Revision, ago(time.Since(seen.At).Seconds()))
 		}
 	}
+	if f := st.Full; f != nil {
+		fmt.Fprintf(a.Out, "%s: %s\n  next: %s\n", s.red(string(f.Reason)), f.Message, s.bold(f.Next))
+	}
 	for _, o := range st.Overrides {
 		fmt.Fprintf(a.Out, "%s: %s until %s, %s left%s; to end it: pgagent %s %s --off\n", s.yellow("by hand"), o,
 			o.Until.Local().Format("15:04:05"), ago(time.Until(o.Until).Seconds()), by(o.By), o.Kind, o.Cluster)
