@@ -32,6 +32,7 @@ type Agent struct {
 	admitted  chan struct{}                // closed once this agent speaks for its node
 	usurped   atomic.Bool                  // another machine has the node's name
 	present   atomic.Bool                  // the presence key is in etcd
+	full      atomic.Bool                  // etcd refuses writes
 	restock   chan struct{}                // makes the presence record anew
 	plans     atomic.Pointer[store.Mirror]
 	overrides *overrides // what a person holds by hand

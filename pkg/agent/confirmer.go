@@ -178,12 +178,15 @@ func (c *cluster) writePrimary(ctx context.Context, act action, asked time.Time)
 		guards = []store.Guard{store.ModIs(leader, 0), store.ModIs(primary, act.PrimaryRev)}
 	}
 	rev, err := client.Commit(ctx, guards, []store.Op{store.Put(primary, observed.Encode(*act.Write))})
+	c.a.wrote(err)
 	log := c.log.With(zap.String("key", primary), zap.String("member", act.Write.Member),
 		zap.Int64("epoch", act.Write.Epoch), zap.Int64("sequence", act.Write.Sequence), zap.Bool("writable", act.Write.Writable))
 	switch {
 	case errors.Is(err, store.ErrConflict):
 		log.Debug("confirmation overtaken", zap.Error(err)) // somebody else was first: normal
 		return conflictPause
+	case errors.Is(err, store.ErrNoSpace):
+		return time.Second
 	case err != nil:
 		if ctx.Err() == nil {
 			log.Warn("confirmation not written", zap.Error(err))

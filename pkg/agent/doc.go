@@ -64,7 +64,11 @@
 //	                                   when a newer plan comes; the report has the program's words
 //	a plan is unreadable or newer      the last good one stays, on disk and in force (R4)
 //	a plan's key vanishes              the same: absence is not deletion (R6); the report says Unmanaged
-//	another etcd, or one gone back     keeps everything, acquires nothing: StoreChanged
+//	another etcd, or one gone back     keeps everything, acquires nothing: StoreChanged, over restarts
+//	                                   too, until a person accepts it; then it follows anew
+//	etcd is full                       keeps everything, holds routes; says so, and tries to write seldom
+//	own disk is full                   what is planned is applied; the report says NotKept
+//	a person holds a route by hand     holds it, whatever etcd says, until its time is over
 //	another machine has our node name  at the start: waits and says so; later: stands still until it is free
 //	a freeze file exists               applies and repairs nothing of the cluster, takes plans in, answers
 //	                                   them with Frozen and what differs; follows the leader as ever

@@ -261,9 +261,12 @@ func (r *reporter) write(ctx context.Context, client *store.Client, key string, 
 	switch {
 	case errors.Is(err, store.ErrConflict):
 		w.known, pause, result = false, time.Second, "conflict"
+	case errors.Is(err, store.ErrNoSpace):
+		pause, result = fullPause, "full"
 	case err != nil:
 		w.known, pause, result = false, time.Second, "error"
 	}
+	r.a.wrote(err)
 	w.next = time.Now().Add(pause)
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -278,7 +281,7 @@ func (r *reporter) write(ctx context.Context, client *store.Client, key string, 
 		r.pending[key] = value
 	}
 	r.a.metrics.reports.WithLabelValues(result).Inc()
-	if ctx.Err() == nil {
+	if ctx.Err() == nil && !errors.Is(err, store.ErrNoSpace) {
 		r.a.log.Warn("report not written", zap.String("key", key), zap.Error(err))
 	}
 	return pause

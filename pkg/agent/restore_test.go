@@ -30,9 +30,10 @@ type etcdMember struct {
 	stop func()
 }
 
-func newMember(t *testing.T) *etcdMember {
+func newMember(t *testing.T, quota int64) *etcdMember {
 	m := &etcdMember{t: t, o: etcdserver.Options{
-		Name: "e", DataDir: filepath.Join(t.TempDir(), "etcd"), ClientPort: tcpPort(t), PeerPort: tcpPort(t),
+		Quota: quota,
+		Name:  "e", DataDir: filepath.Join(t.TempDir(), "etcd"), ClientPort: tcpPort(t), PeerPort: tcpPort(t),
 	}}
 	m.start()
 	return m
@@ -123,7 +124,7 @@ func TestRestoredEtcd(t *testing.T) {
 		"by copying its folder":  {saveFolder, restoreFolder},
 	} {
 		t.Run(name, func(t *testing.T) {
-			m := newMember(t)
+			m := newMember(t, 0)
 			m.put(layout.StoreKey(), `{"incarnation":"S1"}`)
 			m.put(layout.Scope("c")+"initialize", system)
 			for i := 1; i <= 3; i++ {

@@ -16,7 +16,8 @@ import (
 
 // assertion is what a unit's routes were last held at.
 type assertion struct {
-	targets plan.Targets
+	targets plan.Targets // nil once it lapsed
+	last    plan.Targets // the same, also after that, for people
 	epoch   plan.Epoch
 	at      time.Time
 	err     error
@@ -157,7 +158,7 @@ func (c *cluster) assertUnit(ctx context.Context, u plan.Unit, reset bool, v pla
 		log.Info("routes asserted", zap.Int("moves", moves), zap.String("leader", v.Leader.Member), zap.Bool("confirmed", v.Confirmed()))
 	}
 	c.mu.Lock()
-	c.asserted[u.Unit] = assertion{targets: u.Targets, epoch: v.Leader.Epoch, at: now, err: err, why: why}
+	c.asserted[u.Unit] = assertion{targets: u.Targets, last: u.Targets, epoch: v.Leader.Epoch, at: now, err: err, why: why}
 	moved := err == nil && updateFacts(c.facts, u)
 	c.mu.Unlock()
 	if moved || (err != nil) != (last.err != nil) {

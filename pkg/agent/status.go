@@ -29,9 +29,11 @@ type Status struct {
 	Incarnation string `json:"store,omitempty"`
 	// Distrust is why nothing is taken from the etcd at hand; Trusted the store as it
 	// was last trusted.
-	Distrust  *observed.Condition `json:"distrust,omitempty"`
-	Trusted   *observed.StoreSeen `json:"trusted_store,omitempty"`
-	PlansAge  float64             `json:"plans_age_seconds"`
+	Distrust *observed.Condition `json:"distrust,omitempty"`
+	Trusted  *observed.StoreSeen `json:"trusted_store,omitempty"`
+	PlansAge float64             `json:"plans_age_seconds"`
+	// Full: etcd refuses this agent's writes.
+	Full      *observed.Condition `json:"full,omitempty"`
 	Overrides []Override          `json:"overrides,omitempty"`
 	Clusters  []ClusterStatus     `json:"clusters"`
 }
@@ -57,12 +59,14 @@ type ClusterStatus struct {
 
 // LocalStatus is the last answer of this node's own PostgreSQL.
 type LocalStatus struct {
-	Reachable  bool    `json:"reachable"`
-	InRecovery bool    `json:"in_recovery"`
-	Streaming  bool    `json:"streaming,omitempty"`
-	System     string  `json:"system,omitempty"`
-	Timeline   int64   `json:"timeline,omitempty"`
-	Age        float64 `json:"age_seconds"`
+	Reachable  bool   `json:"reachable"`
+	InRecovery bool   `json:"in_recovery"`
+	Streaming  bool   `json:"streaming,omitempty"`
+	System     string `json:"system,omitempty"`
+	Timeline   int64  `json:"timeline,omitempty"`
+	// By is what another witness says in its own words, when no agent runs.
+	By  string  `json:"by,omitempty"`
+	Age float64 `json:"age_seconds"`
 }
 
 // ConcernStatus is how far the host is with one plan.
@@ -87,6 +91,8 @@ type RouteStatus struct {
 	Epoch   int64   `json:"epoch"`
 	Age     float64 `json:"age_seconds"`
 	Error   string  `json:"error,omitempty"`
+	// Lapsed: it is not held any more; HAProxy's checks decide.
+	Lapsed bool `json:"lapsed,omitempty"`
 }
 
 // Status composes the answer to GET /status.
@@ -97,7 +103,7 @@ func (a *Agent) Status() Status {
 		Uptime: now.Sub(a.started).Seconds(), PlansAge: -1,
 	}
 	a.store.show(&st)
-	st.Overrides = a.overrides.list(now)
+	st.Overrides, st.Full = a.overrides.list(now), a.fullCondition()
 	a.mu.Lock()
 	st.Problem = a.lastErr
 	a.mu.Unlock()
@@ -187,12 +193,12 @@ func (c *cluster) routeStatusLocked(now time.Time) []RouteStatus {
 	var out []RouteStatus
 	for _, unit := range slices.Sorted(maps.Keys(c.asserted)) {
 		as := c.asserted[unit]
-		for _, backend := range as.targets.Backends() {
-			servers := as.targets[backend]
+		for _, backend := range as.last.Backends() {
+			servers := as.last[backend]
 			for _, server := range slices.Sorted(maps.Keys(servers)) {
 				r := RouteStatus{
 					Unit: unit, Backend: backend, Server: server, Epoch: int64(as.epoch), Age: age(as.at, now),
-					Held: servers[server].Held.String(), Start: servers[server].Start.String(),
+					Held: servers[server].Held.String(), Start: servers[server].Start.String(), Lapsed: as.targets == nil,
 				}
 				if as.err != nil {
 					r.Error = as.err.Error()

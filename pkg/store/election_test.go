@@ -14,9 +14,9 @@ import (
 
 const key = "/pgctrl/election/server"
 
-// TestGuardIsModRevisionNotVersion: a key that was deleted and written again has
+// TestTrap_ABAOnVersion: a key that was deleted and written again has
 // Version 1 and its old value, as if nothing had happened.
-func TestGuardIsModRevisionNotVersion(t *testing.T) {
+func TestTrap_ABAOnVersion(t *testing.T) {
 	s := model.New()
 	c := client(t, s, "c")
 	rev := s.Put("/k", "same")
@@ -29,10 +29,10 @@ func TestGuardIsModRevisionNotVersion(t *testing.T) {
 	}
 }
 
-// TestCampaignNeverSucceedsWithoutKey: the client library's Campaign reports
+// TestTrap_PhantomCampaign: the client library's Campaign reports
 // success when its lease died in the queue and the key before it goes (etcd
 // #19597). Ours may succeed only with a key, whatever happens to links and leases.
-func TestCampaignNeverSucceedsWithoutKey(t *testing.T) {
+func TestTrap_PhantomCampaign(t *testing.T) {
 	for seed := range uint64(200) {
 		synctest.Test(t, func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 0))
@@ -116,10 +116,10 @@ func TestLateVictoryIsNone(t *testing.T) {
 	})
 }
 
-// TestLeadershipEndsBeforeLeaseExpires: whenever the leader is cut off, it stops
+// TestTrap_SessionDoneLate: whenever the leader is cut off, it stops
 // at least a second before its key can be anybody else's. The client library's
 // session was late by half a second in a third of all partitions (measured).
-func TestLeadershipEndsBeforeLeaseExpires(t *testing.T) {
+func TestTrap_SessionDoneLate(t *testing.T) {
 	for offset := time.Duration(0); offset < 6*time.Second; offset += 50 * time.Millisecond {
 		synctest.Test(t, func(t *testing.T) {
 			s := model.New()

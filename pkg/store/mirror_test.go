@@ -14,9 +14,9 @@ import (
 	"github.com/pgctrl/pgctrl/pkg/store/model"
 )
 
-// TestMuteWatchBecomesStale: a stream that hangs says nothing and reports
+// TestTrap_MuteWatch: a stream that hangs says nothing and reports
 // nothing. The mirror must know that it is old, and heal itself on a new stream.
-func TestMuteWatchBecomesStale(t *testing.T) {
+func TestTrap_MuteWatch(t *testing.T) {
 	for _, stream := range []string{"", "own"} {
 		synctest.Test(t, func(t *testing.T) {
 			s := model.New()
@@ -89,9 +89,9 @@ func TestCutClientBecomesStale(t *testing.T) {
 	})
 }
 
-// TestCompactionDuringDowntime: the history of what was missed is gone. Deletions
+// TestTrap_CompactionDuringDowntime: the history of what was missed is gone. Deletions
 // are found by comparing, and a key deleted and created again is not an update.
-func TestCompactionDuringDowntime(t *testing.T) {
+func TestTrap_CompactionDuringDowntime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := model.New()
 		for _, key := range []string{"/a/gone", "/a/kept", "/a/again", "/b/gone"} {
@@ -135,9 +135,9 @@ func TestCanceledWatchListsAgain(t *testing.T) {
 	})
 }
 
-// TestNoGapBetweenListAndWatch: somebody writes all the time while the mirror
+// TestTrap_ListWatchGap: somebody writes all the time while the mirror
 // starts, over a slow link; nothing may fall between list and watch, or come twice.
-func TestNoGapBetweenListAndWatch(t *testing.T) {
+func TestTrap_ListWatchGap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := model.New()
 		s.Delay("c", 40*time.Millisecond)

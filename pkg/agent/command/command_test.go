@@ -20,6 +20,7 @@ import (
 	"github.com/pgctrl/pgctrl/pkg/agent/agenttest"
 	"github.com/pgctrl/pgctrl/pkg/agent/config"
 	"github.com/pgctrl/pgctrl/pkg/host/inventory"
+	"github.com/pgctrl/pgctrl/pkg/patroni"
 	"github.com/pgctrl/pgctrl/pkg/plan"
 	"github.com/pgctrl/pgctrl/pkg/store"
 )
@@ -33,7 +34,7 @@ type bench struct {
 	dir               string
 	host              *agenttest.Host
 	checks            []inventory.CheckResult
-	etcd              error
+	etcd, patroni     error
 	written, units    map[string]string
 	started           []string
 	onStart           func()
@@ -145,13 +146,17 @@ func (b *bench) CheckEtcd(context.Context, config.Config) inventory.CheckResult 
 	return inventory.CheckResult{Name: "etcd", OK: true, Detail: "answers"}
 }
 
+func (b *bench) Patroni(plan.Member) (patroni.Status, error) {
+	return patroni.Status{State: "running", Role: patroni.Primary, Timeline: 3}, b.patroni
+}
+
 func (b *bench) Router(config.Config, *zap.Logger) (agent.Router, func()) {
 	return b.host.Wire().Router, func() {}
 }
 
 func haproxyPlan() plan.Plan {
 	return plan.Plan{
-		Schema: plan.Schema, Cluster: plan.Cluster{Name: "pg-test", Member: "pg-test-1"},
+		Schema: plan.Schema, Cluster: plan.Cluster{Name: "pg-test", Member: "pg-test-1", Members: []plan.Member{{Name: "pg-test-1", Node: "pg1", Address: "127.0.0.1", RESTPort: 8008, Port: 5432}}},
 		Resources: plan.Resources{plan.Unit{
 			Unit: "haproxy@pg-test.service", Program: "haproxy",
 			Routes: map[string]plan.Route{"primary": {Role: plan.RoutePrimary, Servers: []plan.RouteServer{{Name: "pg-test-1"}}}},
@@ -208,7 +213,11 @@ func TestStatus(t *testing.T) {
 	if code := b.run("status"); code != 1 {
 		t.Errorf("exit code %d without an agent", code)
 	}
-	b.wantOut("pg-test", "haproxy  7     kept", "no agent answers", "systemctl status pgagent")
+	b.wantOut("pg-test", "haproxy  7     kept", "no agent answers", "systemctl status pgagent",
+		"PostgreSQL is running, role primary, timeline 3, says its Patroni")
+	b.patroni = errors.New("connection refused")
+	b.run("status")
+	b.wantOut("PostgreSQL does not answer")
 	b.serve(b.agent().Control())
 	if code := b.run("status"); code != 0 {
 		t.Errorf("exit code %d: %s", code, b.stderr)
@@ -222,6 +231,49 @@ func TestStatus(t *testing.T) {
 	if err := json.Unmarshal([]byte(b.stdout), &st); err != nil || len(st.Clusters) != 1 {
 		t.Errorf("%v in %s", err, b.stdout)
 	}
+}
+
+// TestRouteByHand: with no etcd in sight, by command; shown by status; ended.
+func TestRouteByHand(t *testing.T) {
+	b := newBench(t)
+	b.keep(haproxyPlan())
+	member := haproxyPlan().Cluster.Members[0].Name
+	if code := b.run("route", "--to", member); code != 1 {
+		t.Errorf("exit code %d without an agent", code)
+	}
+	b.serve(b.agent().Control())
+	if code := b.run("route"); code != 1 {
+		t.Errorf("exit code %d for nothing asked", code)
+	}
+	if code := b.run("route", "--to", "nobody", "--for", "1m"); code != 1 {
+		t.Errorf("exit code %d for a member that is none", code)
+	}
+	b.wantOut("no cluster of this node has a member nobody")
+	if code := b.run("route", "--to", member, "--for", "5m"); code != 0 {
+		t.Errorf("exit code %d: %s", code, b.stderr)
+	}
+	b.wantOut("read-write routes of pg-test held at "+member+" until", "(5m0s)", "pgagent route pg-test --off")
+	b.run("status")
+	b.wantOut("by hand: read-write routes of pg-test held at " + member + " until")
+	if code := b.run("route", "--off"); code != 0 {
+		t.Errorf("exit code %d: %s", code, b.stderr)
+	}
+	b.run("status")
+	if strings.Contains(b.stdout, "by hand") {
+		t.Errorf("it has not ended:\n%s", b.stdout)
+	}
+}
+
+// TestStatusOfADistrustedStore: also without an agent, from disk.
+func TestStatusOfADistrustedStore(t *testing.T) {
+	b := newBench(t)
+	b.keep(haproxyPlan())
+	memory := `{"seen":{"incarnation":"S1","revision":412,"at":"2026-08-01T00:00:00Z"},"distrust":{"incarnation":"S1","why":"etcd went back in time"}}`
+	if err := os.WriteFile(filepath.Join(b.stateDir, "store.json"), []byte(memory), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.run("status")
+	b.wantOut("StoreChanged: etcd went back in time; everything is kept", "next: pgctrl etcd accept", "knows incarnation S1 at revision 412")
 }
 
 func TestCheck(t *testing.T) {

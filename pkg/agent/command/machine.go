@@ -13,6 +13,8 @@ import (
 	"github.com/pgctrl/pgctrl/pkg/host/haproxy"
 	"github.com/pgctrl/pgctrl/pkg/host/inventory"
 	"github.com/pgctrl/pgctrl/pkg/host/systemd"
+	"github.com/pgctrl/pgctrl/pkg/patroni"
+	"github.com/pgctrl/pgctrl/pkg/plan"
 	"github.com/pgctrl/pgctrl/pkg/store"
 )
 
@@ -28,6 +30,8 @@ type machine interface {
 	// Check looks at the machine, CheckEtcd at etcd.
 	Check(ctx context.Context) []inventory.CheckResult
 	CheckEtcd(ctx context.Context, cfg config.Config) inventory.CheckResult
+	// Patroni asks this node's own Patroni what its PostgreSQL does.
+	Patroni(own plan.Member) (patroni.Status, error)
 	// Router writes state files without an agent.
 	Router(cfg config.Config, log *zap.Logger) (r agent.Router, done func())
 	leaver
@@ -88,6 +92,12 @@ func (thisMachine) Check(ctx context.Context) []inventory.CheckResult {
 
 func (thisMachine) CheckEtcd(ctx context.Context, cfg config.Config) inventory.CheckResult {
 	return checkEtcd(ctx, cfg)
+}
+
+func (thisMachine) Patroni(own plan.Member) (patroni.Status, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), askTime)
+	defer cancel()
+	return peers{}.Status(ctx, own)
 }
 
 func (thisMachine) Router(cfg config.Config, log *zap.Logger) (agent.Router, func()) {

@@ -45,11 +45,32 @@ func (a *app) withoutAgent(cfg config.Config, format string, cause error) error 
 	}
 	st.Node, st.Endpoints = cfg.Node, cfg.Endpoints
 	st.Problem = "no agent answers at " + cfg.Socket
+	for i := range st.Clusters {
+		a.askLocal(&st.Clusters[i], cfg)
+	}
 	if err := a.emit(format, st, func() { a.printStatus(st) }); err != nil {
 		return err
 	}
 	fmt.Fprintf(a.Err, "error: %s: %v\nnext:  systemctl status pgagent\n", st.Problem, cause)
 	return errSaid
+}
+
+// askLocal asks this node's own Patroni what its PostgreSQL does; that needs neither
+// an agent nor etcd.
+func (a *app) askLocal(c *agent.ClusterStatus, cfg config.Config) {
+	for _, con := range c.Concerns {
+		p, found, err := agent.LoadKept(cfg.StateDir, c.Name, con.Concern)
+		own, is := p.Cluster.Own()
+		if err != nil || !found || !is {
+			continue
+		}
+		st, err := a.machine.Patroni(own)
+		c.PostgreSQL = agent.LocalStatus{Reachable: err == nil, InRecovery: !st.TakesWrites(), System: st.System, Timeline: st.Timeline}
+		if err == nil {
+			c.PostgreSQL.By = fmt.Sprintf("is %s, role %s, timeline %d, says its Patroni", st.State, st.Role, st.Timeline)
+		}
+		return
+	}
 }
 
 func (a *app) printStatus(st agent.Status) {
@@ -67,6 +88,19 @@ func (a *app) printStatus(st agent.Status) {
 		head = append(head, "etcd "+strings.Join(st.Endpoints, ",")+" proven "+ago(st.PlansAge)+" ago")
 	}
 	fmt.Fprintln(a.Out, strings.Join(head, "   "))
+	if d := st.Distrust; d != nil {
+		fmt.Fprintf(a.Out, "%s: %s\n  next: %s\n", s.red(string(d.Reason)), d.Message, s.bold(d.Next))
+		if seen := st.Trusted; seen != nil {
+			fmt.Fprintf(a.Out, "  this node knows incarnation %s at revision %d, last proven %s ago\n", seen.Incarnation, seen.Revision, ago(time.Since(seen.At).Seconds()))
+		}
+	}
+	if f := st.Full; f != nil {
+		fmt.Fprintf(a.Out, "%s: %s\n  next: %s\n", s.red(string(f.Reason)), f.Message, s.bold(f.Next))
+	}
+	for _, o := range st.Overrides {
+		fmt.Fprintf(a.Out, "%s: %s until %s, %s left%s; to end it: pgagent %s %s --off\n", s.yellow("by hand"), o,
+			o.Until.Local().Format("15:04:05"), ago(time.Until(o.Until).Seconds()), by(o.By), o.Kind, o.Cluster)
+	}
 	if len(st.Clusters) == 0 {
 		fmt.Fprintln(a.Out, "no plans for this node; next, anywhere: pgctrl create <cluster> --on "+st.Node+",...")
 	}
@@ -74,6 +108,13 @@ func (a *app) printStatus(st agent.Status) {
 		fmt.Fprintln(a.Out)
 		a.printCluster(c, st.Version != "", s)
 	}
+}
+
+func by(who string) string {
+	if who == "" {
+		return ""
+	}
+	return ", by " + who
 }
 
 func (a *app) printCluster(c agent.ClusterStatus, running bool, s style) {
@@ -88,7 +129,7 @@ func (a *app) printCluster(c agent.ClusterStatus, running bool, s style) {
 		}
 	}
 	fmt.Fprintln(a.Out, strings.Join(line, "   "))
-	if running && c.Member != "" {
+	if c.Member != "" && (running || c.PostgreSQL.Age >= 0) {
 		fmt.Fprintln(a.Out, "  PostgreSQL "+localWords(c.PostgreSQL, s))
 	}
 	if c.VIP != nil {
@@ -111,7 +152,11 @@ func (a *app) printCluster(c agent.ClusterStatus, running bool, s style) {
 		if r.Error != "" {
 			asserted = r.Error
 		}
-		t.row(r.Backend, r.Server, r.Held, r.Start, strconv.FormatInt(r.Epoch, 10), asserted)
+		held := r.Held
+		if r.Lapsed && held != "leave" {
+			held = "was " + held // a lease that is not renewed: the checks decide
+		}
+		t.row(r.Backend, r.Server, held, r.Start, strconv.FormatInt(r.Epoch, 10), asserted)
 	}
 	t.write(a.Out, s)
 }
@@ -160,6 +205,8 @@ func localWords(l agent.LocalStatus, s style) string {
 		return s.yellow("not asked yet")
 	case !l.Reachable:
 		return s.red("does not answer") + " (asked " + ago(l.Age) + " ago)"
+	case l.By != "":
+		return l.By + " (asked " + ago(l.Age) + " ago)"
 	case l.Streaming:
 		return "is in recovery and streams (asked " + ago(l.Age) + " ago)"
 	case l.InRecovery:
