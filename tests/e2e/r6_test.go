@@ -86,6 +86,23 @@ func crash(ctx context.Context, t *testing.T) {
 	ok(t, err)
 }
 
+// settled waits until the hosts stay as they are: Patroni starts a former primary's
+// PostgreSQL more than once, to recover it, to rewind it and to let it follow.
+func settled(ctx context.Context, t *testing.T) string {
+	t.Helper()
+	last, since := "", time.Now()
+	ok(t, fleet.Until(ctx, 2*time.Minute, "the hosts to stay as they are", func(ctx context.Context) error {
+		if now := fingerprint(ctx, t); now != last {
+			last, since = now, time.Now()
+		}
+		if quiet := time.Since(since); quiet < 15*time.Second {
+			return fmt.Errorf("for %s so far", quiet.Round(time.Second))
+		}
+		return nil
+	}))
+	return last
+}
+
 // TestR6EverythingGone: all that pgctrl has in etcd is deleted under a live cluster.
 // No write fails, nothing stops; a crash of the primary is followed. Documents alone
 // form nothing anew; with the record put back it is as before.
@@ -114,12 +131,12 @@ func TestR6EverythingGone(t *testing.T) {
 	wipe(ctx, t, hosts.Layout.RootPrefix())
 	crash(ctx, t)
 
-	before := fingerprint(ctx, t)
+	before := settled(ctx, t)
 	putBack(ctx, t, was, is(desired, hosts.Layout.StoreKey()))
 	statusSays(ctx, t, "RecordLost", "record of how it formed is gone")
 	sleep(ctx, 5*time.Second)
 	for _, e := range under(ctx, t, hosts.Layout.RootPrefix()) {
-		if record(string(e.Key)) || is(hosts.Layout.RootPrefix() + "plan/")(string(e.Key)) {
+		if record(string(e.Key)) || is(hosts.Layout.RootPrefix()+"plan/")(string(e.Key)) {
 			t.Errorf("made up: %s", e.Key)
 		}
 	}
