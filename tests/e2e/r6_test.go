@@ -69,6 +69,9 @@ func putBack(ctx context.Context, t *testing.T, es []*mvccpb.KeyValue, only func
 // routes to follow it, and brings the old one back.
 func crash(ctx context.Context, t *testing.T) {
 	t.Helper()
+	// A primary that dies before its replicas have its timeline leaves them to make
+	// another one of the same number, and can't follow it.
+	ok(t, hosts.Whole(ctx, cluster, 2*time.Minute))
 	leader := must[string](t)(hosts.Leader(ctx, cluster))
 	host := hosts.Node(leader)
 	_, err := host.Exec(ctx, "sh", "-c", "systemctl kill -s KILL patroni@"+cluster+"; pkill -9 -u postgres -x postgres; true")
