@@ -91,7 +91,9 @@ func TestR14RemoveLooksAtTheLeader(t *testing.T) {
 			e.Put(keys.Default.ClusterDoc("c", "members/c-2"), "node: pg2\nstate: absent")
 		}, "c-3", "c-3 is the last member of c"},
 		"etcd can't be read": {func(a *app, _ *model.Server) {
-			a.deps.Connect = func(context.Context, store.Options) (*store.Client, error) { return nil, errors.New("connection refused") }
+			a.deps.Connect = func(context.Context, store.Options) (*store.Client, error) {
+				return nil, errors.New("connection refused")
+			}
 		}, "c-3", "does not answer"},
 		"the name is not typed": {func(*app, *model.Server) {}, "c-3", "--confirm c-3"},
 	} {

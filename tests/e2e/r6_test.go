@@ -157,6 +157,11 @@ func TestR6EverythingGone(t *testing.T) {
 		_, err := hosts.Nodes[0].Exec(ctx, "grep", "-q", ":5470", "/etc/haproxy/"+cluster+".cfg")
 		return err
 	}))
+	ok(t, hosts.Put(ctx, hosts.Layout.ClusterDoc(cluster, "services/spare"), "port: 5470\nrole: primary\nenabled: false\n"))
+	ok(t, fleet.Until(ctx, 30*time.Second, "a service switched off to go", func(ctx context.Context) error {
+		_, err := hosts.Nodes[0].Exec(ctx, "sh", "-c", "! ss -ltn | grep -q :5470")
+		return err
+	}))
 	_, err := hosts.Etcd.Delete(ctx, hosts.Layout.ClusterDoc(cluster, "services/spare"))
 	ok(t, err)
 	statusReady(ctx, t)
