@@ -64,6 +64,9 @@
 //	                                   when a newer plan comes; the report has the program's words
 //	a plan is unreadable or newer      the last good one stays, on disk and in force (R4)
 //	a plan's key vanishes              the same: absence is not deletion (R6); the report says Unmanaged
+//	a plan is a removal                undoes it, last concern first, while a fresh view has another member
+//	                                   leading (or the whole cluster goes); says Removed; forgets it when the
+//	                                   plan's key is gone, and only then
 //	another etcd, or one gone back     keeps everything, acquires nothing: StoreChanged, over restarts
 //	                                   too, until a person accepts it; then it follows anew
 //	etcd is full                       keeps everything, holds routes; says so, and tries to write seldom

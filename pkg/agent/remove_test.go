@@ -76,6 +76,28 @@ func TestRemovalUndoesAndSaysSo(t *testing.T) {
 	})
 }
 
+// TestRemovalForgottenAfterDowntime: the key went while the agent was away; only a
+// complete view of the node's plans tells it so.
+func TestRemovalForgottenAfterDowntime(t *testing.T) {
+	simulate(t, func(t *testing.T, w *world) {
+		withPostgres(w)
+		_, a2, _ := settle(t, w)
+		after(6 * time.Second)
+		removal(w, 2, false)
+		after(3 * time.Second)
+		a2.stop()
+		for _, concern := range []string{"haproxy", "postgres"} {
+			w.etcd.Delete(layout.PlanKey("pg2", "c", concern))
+		}
+		again := w.start(2, a2.dir)
+		after(10 * time.Second)
+		expect(t, "clusters", len(again.Status().Clusters), 0)
+		if _, _, there := w.etcd.Get(layout.ObservedKey("pg2", "c", "postgres")); there {
+			t.Error("its report is left")
+		}
+	})
+}
+
 // TestR14AgentKeepsItsLeader: whatever plan comes, an agent stops its member only
 // while it knows that another one leads.
 func TestR14AgentKeepsItsLeader(t *testing.T) {

@@ -36,6 +36,9 @@ var passing = []observed.Reason{
 	observed.NotPlanned, observed.NotApplied, observed.RollingOut, observed.WaitingForNode, observed.WaitingForLeader,
 	observed.WaitingForSecret, observed.NoLeader, observed.NotConfirmed, observed.NotStreaming, observed.RouteDiffers,
 	observed.NotAnswering, observed.StaleView, observed.LeaderFlapping,
+	// Patroni's keys and our record come by different streams, one may be a moment ahead.
+	observed.RecordLost,
+	observed.Removing, observed.Leading,
 }
 
 // judge says whether a change is in force wherever it can be. A node without an

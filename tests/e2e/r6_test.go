@@ -69,6 +69,9 @@ func putBack(ctx context.Context, t *testing.T, es []*mvccpb.KeyValue, only func
 // routes to follow it, and brings the old one back.
 func crash(ctx context.Context, t *testing.T) {
 	t.Helper()
+	// A primary that dies before its replicas have its timeline leaves them to make
+	// another one of the same number, and can't follow it.
+	ok(t, hosts.Whole(ctx, cluster, 2*time.Minute))
 	leader := must[string](t)(hosts.Leader(ctx, cluster))
 	host := hosts.Node(leader)
 	_, err := host.Exec(ctx, "sh", "-c", "systemctl kill -s KILL patroni@"+cluster+"; pkill -9 -u postgres -x postgres; true")
@@ -84,6 +87,23 @@ func crash(ctx context.Context, t *testing.T) {
 	writesEverywhere(ctx, t, next, 15*time.Second)
 	_, err = host.Exec(ctx, "systemctl", "start", "patroni@"+cluster)
 	ok(t, err)
+}
+
+// settled waits until the hosts stay as they are: Patroni starts a former primary's
+// PostgreSQL more than once, to recover it, to rewind it and to let it follow.
+func settled(ctx context.Context, t *testing.T) string {
+	t.Helper()
+	last, since := "", time.Now()
+	ok(t, fleet.Until(ctx, 2*time.Minute, "the hosts to stay as they are", func(ctx context.Context) error {
+		if now := fingerprint(ctx, t); now != last {
+			last, since = now, time.Now()
+		}
+		if quiet := time.Since(since); quiet < 15*time.Second {
+			return fmt.Errorf("for %s so far", quiet.Round(time.Second))
+		}
+		return nil
+	}))
+	return last
 }
 
 // TestR6EverythingGone: all that pgctrl has in etcd is deleted under a live cluster.
@@ -114,12 +134,12 @@ func TestR6EverythingGone(t *testing.T) {
 	wipe(ctx, t, hosts.Layout.RootPrefix())
 	crash(ctx, t)
 
-	before := fingerprint(ctx, t)
+	before := settled(ctx, t)
 	putBack(ctx, t, was, is(desired, hosts.Layout.StoreKey()))
 	statusSays(ctx, t, "RecordLost", "record of how it formed is gone")
 	sleep(ctx, 5*time.Second)
 	for _, e := range under(ctx, t, hosts.Layout.RootPrefix()) {
-		if record(string(e.Key)) || is(hosts.Layout.RootPrefix() + "plan/")(string(e.Key)) {
+		if record(string(e.Key)) || is(hosts.Layout.RootPrefix()+"plan/")(string(e.Key)) {
 			t.Errorf("made up: %s", e.Key)
 		}
 	}
@@ -135,6 +155,11 @@ func TestR6EverythingGone(t *testing.T) {
 	ok(t, hosts.Put(ctx, hosts.Layout.ClusterDoc(cluster, "services/spare"), "port: 5470\nrole: primary\n"))
 	ok(t, fleet.Until(ctx, 30*time.Second, "documents to have effect again", func(ctx context.Context) error {
 		_, err := hosts.Nodes[0].Exec(ctx, "grep", "-q", ":5470", "/etc/haproxy/"+cluster+".cfg")
+		return err
+	}))
+	ok(t, hosts.Put(ctx, hosts.Layout.ClusterDoc(cluster, "services/spare"), "port: 5470\nrole: primary\nenabled: false\n"))
+	ok(t, fleet.Until(ctx, 30*time.Second, "a service switched off to go", func(ctx context.Context) error {
+		_, err := hosts.Nodes[0].Exec(ctx, "sh", "-c", "! ss -ltn | grep -q :5470")
 		return err
 	}))
 	_, err := hosts.Etcd.Delete(ctx, hosts.Layout.ClusterDoc(cluster, "services/spare"))

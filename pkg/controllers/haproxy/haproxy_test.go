@@ -208,3 +208,61 @@ func TestUnmanagedMemberKeepsItsServers(t *testing.T) {
 		t.Errorf("%d servers", n)
 	}
 }
+
+// TestServiceSwitchedOff: what exists by default goes when a document says so, and
+// comes back with the document's field; the others stay as they are.
+func TestServiceSwitchedOff(t *testing.T) {
+	m := cluster(t, "small", "pg-test", "pg-test-1")
+	backends := func() string {
+		controllertest.Settle(t, New(), m, "pg-test")
+		u := unitOf(t, m, "pg1", "pg-test")
+		out := ""
+		for _, name := range []string{"primary", "replica", "default", "offline"} {
+			_, routed := u.Routes[name]
+			if served := strings.Contains(u.Files[0].Content, "frontend "+name); served || routed {
+				out += name + " "
+			}
+		}
+		return out
+	}
+	before := unitOf(t, settled(t, m), "pg1", "pg-test").Files[0].Content
+	key := "/pgctrl/desired/clusters/pg-test/services/default"
+	controllertest.Put(m, key, "enabled: false")
+	for node := range 3 { // it goes from node to node
+		answer(m, "pg"+string(rune('1'+node)))
+		controllertest.Settle(t, New(), m, "pg-test")
+	}
+	answer(m, "pg1")
+	answer(m, "pg2")
+	answer(m, "pg3")
+	if got := backends(); strings.Contains(got, "default") || !strings.Contains(got, "primary") {
+		t.Errorf("switched off, node pg1 still has %s", got)
+	}
+	controllertest.Delete(m, key)
+	for range 4 {
+		for _, n := range []string{"pg1", "pg2", "pg3"} {
+			answer(m, n)
+		}
+		controllertest.Settle(t, New(), m, "pg-test")
+	}
+	if got := unitOf(t, m, "pg1", "pg-test").Files[0].Content; got != before {
+		t.Errorf("without the document it is not the default again:\n%s", got)
+	}
+}
+
+func settled(t *testing.T, m *kv.Map) *kv.Map {
+	controllertest.Settle(t, New(), m, "pg-test")
+	return m
+}
+
+// answer lets a node's agent have its newest plan in force.
+func answer(m *kv.Map, node string) {
+	e, ok := m.Get(keys.Default.PlanKey(node, "pg-test", Concern))
+	if !ok {
+		return
+	}
+	controllertest.Put(m, keys.Default.ObservedKey(node, "pg-test", Concern), string(observed.Encode(observed.Report{
+		Schema: 1, Concern: Concern, Plan: e.ModRevision, Loaded: "x",
+		Conditions: []observed.Condition{{Type: observed.Applied, Status: observed.True}},
+	})))
+}

@@ -237,6 +237,10 @@ func lost(in controllers.Input, t *topology.Topology) (observed.Condition, bool)
 		Message: "Patroni has this cluster; pgctrl's record of how it formed is gone. What runs goes on; put the key back from a backup of etcd",
 	}
 	if _, ok := in.Snapshot.Get(c.Key); !ok {
+		if len(patroniMembers(in)) == 0 {
+			c.Message = "Patroni's keys of an earlier cluster of this name are left, and none of its members lives; a new one would take itself for it"
+			c.Next = fmt.Sprintf("pgctrl remove %s (clears what is left in etcd, these documents too)", in.Cluster)
+		}
 		return c, true
 	}
 	for _, name := range secrets {

@@ -261,6 +261,13 @@ func TestR6RecordLost(t *testing.T) {
 	if len(r.Outputs) > 0 {
 		t.Errorf("outputs %s", keysOf(r))
 	}
+	for _, n := range []string{"1", "2", "3"} {
+		controllertest.Delete(w.m, "/pg/pg-test/members/pg-test-"+n)
+	}
+	r = controllertest.Run(t, New(), w.m, "pg-test")
+	if c := expect(t, r, observed.RecordLost, "of an earlier cluster of this name"); !strings.Contains(c.Next, "pgctrl remove pg-test") {
+		t.Errorf("next: %s", c.Next)
+	}
 	controllertest.Put(w.m, "/pgctrl/formed/pg-test", `{"schema":1,"uid":"u","version":15,"port":5432,"rest_port":8008,"data_directory":"/d","scope":"pg-test"}`)
 	r = controllertest.Run(t, New(), w.m, "pg-test")
 	expect(t, r, observed.RecordLost, `password "postgres" of a running cluster is gone`)
