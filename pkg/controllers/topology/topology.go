@@ -23,7 +23,7 @@ func Inputs() []controllers.Access {
 	in := []controllers.Access{
 		{Family: keys.Nodes},
 		{Family: keys.Alive},
-		{Family: keys.Formed},
+		{Family: keys.Formed, Fleet: true}, // the ports that other clusters took
 		{Family: keys.Store},
 		{Family: keys.Plan, Part: Concern},
 		{Family: keys.PatroniKey, Part: "leader"},
