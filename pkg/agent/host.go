@@ -107,6 +107,6 @@ type Takeover interface {
 func alive(node, address, machine, version string, programs map[string]string, postgresql []int) observed.Alive {
 	return observed.Alive{
 		Schema: observed.Schema, Node: node, Address: address, MachineID: machine,
-		Version: version, Programs: programs, PostgreSQL: postgresql,
+		Version: version, PlanSchema: plan.Schema, Programs: programs, PostgreSQL: postgresql,
 	}
 }

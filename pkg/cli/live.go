@@ -21,7 +21,8 @@ const (
 
 // documentFamilies are what writing a document needs to be judged against: every
 // document of the fleet, and which agents there are.
-var documentFamilies = []keys.Family{keys.Nodes, keys.Defaults, keys.Desired, keys.Alive}
+// and the ports that clusters took when they formed.
+var documentFamilies = []keys.Family{keys.Nodes, keys.Defaults, keys.Desired, keys.Alive, keys.Formed}
 
 // statusFamilies are all that status computes from: everything but the secrets.
 var statusFamilies = []keys.Family{

@@ -129,7 +129,7 @@ func (a *app) showCluster(s status.ClusterStatus) {
 	if s.PostgreSQL > 0 {
 		version = fmt.Sprintf("PostgreSQL %d", s.PostgreSQL)
 	}
-	controller := "controller on " + s.Controller
+	controller := "controller on " + s.Controller + standby(s)
 	if s.Controller == "" {
 		controller = a.out.yellow("no controller")
 	}
@@ -142,6 +142,14 @@ func (a *app) showCluster(s status.ClusterStatus) {
 	a.showMembers(s)
 	a.showServices(s)
 	a.showConditions(a.Out, a.out, s.Conditions, false)
+}
+
+// standby says who would take over from the server that plans.
+func standby(s status.ClusterStatus) string {
+	if len(s.Standbys) == 0 {
+		return ", no standby"
+	}
+	return ", standby " + strings.Join(s.Standbys, ", ")
 }
 
 func (a *app) showMembers(s status.ClusterStatus) {

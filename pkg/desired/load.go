@@ -8,6 +8,7 @@ import (
 
 	"github.com/pgctrl/pgctrl/pkg/keys"
 	"github.com/pgctrl/pgctrl/pkg/kv"
+	"github.com/pgctrl/pgctrl/pkg/observed"
 )
 
 // Cluster is what people want of one cluster: its documents with the defaults.
@@ -39,6 +40,8 @@ type Cluster struct {
 	Declared map[string]kv.KV
 
 	ports []PortUse
+	// formed is what the cluster took when it formed; nil before, or when nobody asks.
+	formed *observed.Formed
 	// strangers are the nodes there are, when a member names one that is not there.
 	strangers []string
 	kinds     []string
@@ -98,8 +101,9 @@ func (c *Cluster) ProxyNodes() []string {
 }
 
 // Load reads one cluster's documents of some kinds; all kinds when none is named.
-// It reads those documents, their defaults and the nodes, and nothing else, because
-// a controller's snapshot refuses what the controller has not declared.
+// It reads those documents, their defaults and nodes, with postgres also the record of
+// how the cluster formed, and nothing else, because a controller's snapshot refuses
+// what the controller has not declared.
 func Load(s kv.Snapshot, l keys.Layout, cluster string, kinds ...string) *Cluster {
 	return load(s, l, cluster, kinds, &someNodes{s: s, l: l})
 }
@@ -123,6 +127,11 @@ func load(s kv.Snapshot, l keys.Layout, cluster string, kinds []string, nodes no
 		ld.load(k)
 	}
 	ld.nodes(s, nodes)
+	if c.Loaded("postgres") {
+		if f, ok := observed.Read[observed.Formed](s, l.FormedKey(cluster)); ok {
+			c.formed = &f
+		}
+	}
 	c.ports = c.listPorts()
 	sortProblems(c.Problems)
 	return c

@@ -124,7 +124,7 @@ type strict struct {
 func (s strict) Get(key string) (kv.KV, bool) { s.see(key); return s.Map.Get(key) }
 func (s strict) Range(p string) []kv.KV       { s.see(p); return s.Map.Range(p) }
 func (s strict) see(key string) {
-	if !slices.ContainsFunc(s.allowed, func(a string) bool { return strings.HasPrefix(key, l.DesiredPrefix()+a) }) {
+	if !slices.ContainsFunc(s.allowed, func(a string) bool { return strings.HasPrefix(key, l.DesiredPrefix()+a) || key == a }) {
 		s.t.Errorf("reads %s, which nobody declared", key)
 	}
 }
@@ -132,7 +132,7 @@ func (s strict) see(key string) {
 func TestLoadReadsOnlyItsKinds(t *testing.T) {
 	for kind, allowed := range map[string][]string{
 		"members":  {"nodes/", "clusters/c/members/", "defaults/members"},
-		"postgres": {"nodes/", "clusters/c/postgres", "defaults/postgres"},
+		"postgres": {"nodes/", "clusters/c/postgres", "defaults/postgres", l.FormedKey("c")},
 		"services": {"nodes/", "clusters/c/services/", "defaults/services"},
 	} {
 		c := Load(strict{fleet(), t, allowed}, l, "c", kind)

@@ -45,9 +45,13 @@ func (c *Cluster) listPorts() []PortUse {
 	}
 	var out []PortUse
 	if c.Loaded("postgres") {
+		port, rest := c.Postgres.Port, c.Postgres.RestPort
+		if c.formed != nil {
+			port, rest = c.formed.Port, c.formed.RESTPort // whatever the document says since
+		}
 		out = append(out,
-			PortUse{c.Postgres.Port, "PostgreSQL", "postgres", "port", sortedKeys(members)},
-			PortUse{c.Postgres.RestPort, "Patroni's REST API", "postgres", "rest_port", sortedKeys(members)})
+			PortUse{port, "PostgreSQL", "postgres", "port", sortedKeys(members)},
+			PortUse{rest, "Patroni's REST API", "postgres", "rest_port", sortedKeys(members)})
 	}
 	for _, document := range sortedKeys(c.resolved) {
 		if s, ok := c.resolved[document].doc.(*Service); ok && s.Enabled && s.Port > 0 {

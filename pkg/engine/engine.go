@@ -158,16 +158,11 @@ func (e *Engine) campaign(ctx context.Context) error {
 			}
 			continue
 		}
-		l, err := e.o.Client.Campaign(ctx, e.o.Layout.ElectionKey(), e.o.ID, e.o.TTL)
-		if err == nil {
-			e.lead(l)
-			e.resign(ctx, l)
+		if err := e.campaignOnce(ctx); err != nil && ctx.Err() == nil {
+			return fmt.Errorf("run engine: %w", err)
 		}
 		if ctx.Err() != nil {
 			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("run engine: %w", err)
 		}
 	}
 }

@@ -173,6 +173,12 @@ func (l Layout) ClusterSecrets(cluster string) string { return l.root("secrets",
 // ElectionKey is leadership among `pgctrl server` processes.
 func (l Layout) ElectionKey() string { return l.root("election/server") }
 
+// ServerKey is one server's leased presence, whether it leads or stands by.
+func (l Layout) ServerKey(id string) string { return l.root("election/servers", id) }
+
+// Servers is the range of the servers' presences.
+func (l Layout) Servers() string { return l.root("election/servers", "") }
+
 // StoreKey identifies this etcd.
 func (l Layout) StoreKey() string { return l.root("store") }
 

@@ -98,12 +98,24 @@ type Alive struct {
 	// MachineID tells two agents under one node name apart.
 	MachineID string `json:"machine_id"`
 	Version   string `json:"version"`
+	// PlanSchema is the newest schema of plans that the agent understands; 0 by an
+	// agent from before it was announced, which understands 1.
+	PlanSchema int `json:"plan_schema,omitempty"`
 	// Programs is what is installed, by name: "patroni" "3.0.2".
 	Programs map[string]string `json:"programs"`
 	// PostgreSQL lists installed major versions, ascending.
 	PostgreSQL []int `json:"postgresql"`
 	// Store is there while the agent does not trust this etcd: the one it knows.
 	Store *StoreSeen `json:"store,omitempty"`
+}
+
+// Server is one pgctrl server's leased presence. Which one leads is in the election.
+type Server struct {
+	Schema  int    `json:"schema"`
+	ID      string `json:"id"`
+	Version string `json:"version"`
+	// Warm: its view of etcd is complete and fresh, so that it could lead at once.
+	Warm bool `json:"warm"`
 }
 
 // Report is a node's answer to one plan.

@@ -150,10 +150,15 @@ func (s *server) plan(ctx context.Context, client *store.Client) error {
 		return fmt.Errorf("set up controllers: %w", err)
 	}
 	s.state.set(e, "")
-	if err := e.Run(ctx); err != nil && ctx.Err() == nil {
-		return fmt.Errorf("run controllers: %w", err)
-	}
-	return nil
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.announce(ctx, client, e) })
+	g.Go(func() error {
+		if err := e.Run(ctx); err != nil && ctx.Err() == nil {
+			return fmt.Errorf("run controllers: %w", err)
+		}
+		return nil
+	})
+	return g.Wait()
 }
 
 // connect waits for etcd. Only a server that is too old is no use waiting for.

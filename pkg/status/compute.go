@@ -167,7 +167,7 @@ func (w *within) Range(string) []kv.KV { return w.Snapshot.Range(w.prefix) }
 // server says which server plans, or that none does.
 func (c *computer) server() {
 	id, cond := Server(c.Input)
-	c.out.Controller = id
+	c.out.Controller, c.out.Standbys = id, Standbys(c.Input)
 	if cond != nil {
 		c.add("", "", *cond)
 	}

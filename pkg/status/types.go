@@ -54,6 +54,8 @@ type ClusterStatus struct {
 	Paused   bool  `json:"paused,omitempty"`
 	// Controller is the server that plans at present; empty when none does.
 	Controller string `json:"controller,omitempty"`
+	// Standbys are the servers that would take over from it at once.
+	Standbys []string `json:"standbys,omitempty"`
 	// Conditions are what is not so, worst first, and notes after them.
 	Conditions []Condition `json:"conditions,omitempty"`
 	Members    []Member    `json:"members,omitempty"`

@@ -70,7 +70,7 @@ func (c Controller) Plan(in controllers.Input) (controllers.Result, error) {
 // Still is the status without what changes by itself: lag moves with every write,
 // and which server plans is nothing about the cluster. Idle clusters write nothing (R8).
 func Still(s status.ClusterStatus) status.ClusterStatus {
-	s.Controller = ""
+	s.Controller, s.Standbys = "", nil
 	s.Conditions = slices.DeleteFunc(slices.Clone(s.Conditions), func(c status.Condition) bool {
 		return c.Reason == observed.NoServer
 	})

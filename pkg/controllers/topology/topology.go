@@ -23,7 +23,7 @@ func Inputs() []controllers.Access {
 	in := []controllers.Access{
 		{Family: keys.Nodes},
 		{Family: keys.Alive},
-		{Family: keys.Formed},
+		{Family: keys.Formed, Fleet: true}, // the ports that other clusters took
 		{Family: keys.Store},
 		{Family: keys.Plan, Part: Concern},
 		{Family: keys.PatroniKey, Part: "leader"},
@@ -155,7 +155,7 @@ func (t *Topology) listens(m plan.Member) plan.Member {
 // documents' revision and members; node tells whose plan it is.
 func (t *Topology) Plan(node, writer string) plan.Plan {
 	p := plan.Plan{
-		Schema: plan.Schema, Writer: writer, Store: t.Store.Incarnation, UID: t.Formed.UID,
+		Schema: t.schema(plan.Schema), Writer: writer, Store: t.Store.Incarnation, UID: t.Formed.UID,
 		Inputs:  plan.Inputs{Revision: t.Docs.Revision},
 		Cluster: plan.Cluster{Name: t.Docs.Name, Members: t.Members},
 	}

@@ -1,0 +1,23 @@
+package topology
+
+import "github.com/pgctrl/pgctrl/pkg/plan"
+
+// schema is the one in which the cluster's plans are written by a server whose newest
+// is newest: what the present agents of all its nodes have announced. An agent that is
+// away is not waited for; should it come back older, the next plan is in its schema.
+func (t *Topology) schema(newest int) int {
+	nodes := map[string]bool{}
+	for _, n := range t.Docs.ProxyNodes() {
+		nodes[n] = true
+	}
+	for _, m := range t.Members {
+		nodes[m.Node] = true
+	}
+	var announced []int
+	for n := range nodes {
+		if a, ok := t.Alive(n); ok {
+			announced = append(announced, a.PlanSchema)
+		}
+	}
+	return plan.SchemaFor(newest, announced)
+}
