@@ -80,14 +80,18 @@ func decideConfirm(node string, c plan.Cluster, s state, p proofs, now time.Time
 func decideOwn(node string, own plan.Member, s state, local PostgresState, now time.Time) action {
 	v := s.view
 	if who := impostor(v, own, true); who != "" {
-		return action{Why: unconfirmed(observed.DuplicateMember, who)}
+		a := action{Why: unconfirmed(observed.DuplicateMember, who)}
+		if answers(local, s, now) && local.InRecovery {
+			return withdraw(a, node, own, s, local) // what is no longer true needs no identity
+		}
+		return a
 	}
 	done := s.stored != nil && s.stored.Of(v.UID, s.initialize) && s.stored.Member == own.Name && plan.Epoch(s.stored.Epoch) == v.Leader.Epoch && s.stored.Writable
 	idle := action{Fast: !done && now.Sub(s.leaderAt) < FastFor}
 	if idle.Fast {
 		idle.After = lookEvery
 	}
-	if local.At.Before(s.leaderAt) || now.Sub(local.At) > ProofFor || !local.Reachable {
+	if !answers(local, s, now) {
 		// No answer to a question asked under this leadership. Silence withdraws
 		// nothing: it is not a statement that writes are refused, and while PostgreSQL
 		// restarts HAProxy holds new connections.
@@ -107,6 +111,12 @@ func decideOwn(node string, own plan.Member, s state, local PostgresState, now t
 		return idle
 	}
 	return write(idle, own, s, observed.Primary{Writable: true, Timeline: local.Timeline, System: local.System, By: node})
+}
+
+// answers reports whether PostgreSQL answered a question asked under this leadership,
+// and not too long ago.
+func answers(local PostgresState, s state, now time.Time) bool {
+	return local.Reachable && !local.At.Before(s.leaderAt) && now.Sub(local.At) <= ProofFor
 }
 
 // withdraw takes back a confirmation of this member, of this epoch or an earlier

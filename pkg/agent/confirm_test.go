@@ -94,6 +94,8 @@ func TestDecideConfirm(t *testing.T) {
 		{name: "Debian's own cluster withdraws", s: led("m1").with(rec("m1", 20, 1, true)), p: proofs{Local: stranger}, now: soon, write: "m1@20.2=false", why: observed.WrongSystem},
 		{name: "no initialize key", s: func() state { s := led("m1"); s.initialize = ""; return s }(), p: proofs{Local: up}, now: soon, fast: true, why: observed.WrongSystem},
 		{name: "another lease", s: led("m1").member("m1", func(m *patroni.Member) { m.Lease = 8 }), p: proofs{Local: up}, now: soon, why: observed.DuplicateMember},
+		{name: "another lease, and in recovery: drop needs no proof of identity", s: led("m1").with(rec("m1", 10, 1, true)).member("m1", func(m *patroni.Member) { m.Lease = 8 }),
+			p: proofs{Local: standby}, now: soon, write: "m1@20.1=false", why: observed.DuplicateMember},
 		{name: "another address", s: led("m1").member("m1", func(m *patroni.Member) { m.APIURL = "http://10.0.0.9:8008/patroni" }), p: proofs{Local: up}, now: soon, why: observed.DuplicateMember},
 		{name: "no member key", s: func() state { s := led("m1"); delete(s.view.Members, "m1"); return s }(), p: proofs{Local: up}, now: soon, why: observed.DuplicateMember},
 		{name: "a confirmation from the future", s: led("m1").with(rec("m2", 99, 1, true)), p: proofs{Local: up}, now: soon, why: observed.StoreChanged},

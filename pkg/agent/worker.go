@@ -120,7 +120,7 @@ func (c *cluster) converge(ctx context.Context, name string) time.Duration {
 				}
 				continue
 			}
-			cond, wait := c.applyOne(ctx, con, r, s.view.Leader.Epoch)
+			cond, wait := c.applyOne(ctx, con, knowingly(r, s.view, now), s.view.Leader.Epoch)
 			if cond.Bad() {
 				conds, ok, next = append(conds, cond), false, min(next, wait)
 				break // resources are ordered: what follows builds on this one
@@ -130,6 +130,17 @@ func (c *cluster) converge(ctx context.Context, name string) time.Duration {
 	c.settle(con, p, rev, ok)
 	c.submit(con, conds, s, now)
 	return next
+}
+
+// knowingly takes the targets off a unit when the view is too old to have any: a
+// HAProxy that runs keeps its routes over the reload, instead of starting with
+// every read-write server down until a check has passed twice.
+func knowingly(r plan.Resource, v plan.View, now time.Time) plan.Resource {
+	if u, ok := r.(plan.Unit); ok && !fresh(v, now) {
+		u.Targets = nil
+		return u
+	}
+	return r
 }
 
 // secretsFor fetches what the plan's files need, and says what is missing.

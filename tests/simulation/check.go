@@ -150,7 +150,13 @@ func (c *checker) served(h *host) {
 	if !steady || a.primary.Member != a.leader || !a.primary.Writable || a.confirmed.Before(a.leaderAt) {
 		down = false
 	}
-	if d := c.lasts("r1f "+h.node, down && h.inTouch()); d > time.Second {
+	// A server that the checks took down while its confirmation stood, because
+	// PostgreSQL or Patroni were away for a while, comes back with them.
+	bound := time.Second
+	if leader != nil && (!a.confirmed.After(leader.pat.back) || time.Since(leader.pat.back) < 5*time.Second) {
+		bound = 4 * time.Second
+	}
+	if d := c.lasts("r1f "+h.node, down && h.inTouch()); d > bound {
 		c.fail("R1", "read-write services on %s do not lead to %s, which was confirmed %s ago", h.node, a.leader, d)
 	}
 }

@@ -24,11 +24,11 @@ type fault struct {
 
 func profileOf(name string, rng *rand.Rand) profile {
 	all := []profile{
-		{name: "mixed", length: 75 * time.Second, count: 12, faults: join(moves, network, programs, documentFaults, machines)},
-		{name: "moves", length: 75 * time.Second, count: 8, faults: join(moves, programs)},
-		{name: "network", length: 75 * time.Second, count: 8, faults: join(network, moves)},
-		{name: "documents", length: 60 * time.Second, count: 10, faults: join(documentFaults, programs, moves)},
-		{name: "restarts", length: 60 * time.Second, count: 10, still: true, faults: join(programs, documentFaults, ourNetwork)},
+		{name: "mixed", length: 70 * time.Second, count: 12, faults: join(moves, network, programs, documentFaults, machines)},
+		{name: "moves", length: 60 * time.Second, count: 8, faults: join(moves, programs)},
+		{name: "network", length: 60 * time.Second, count: 8, faults: join(network, moves)},
+		{name: "documents", length: 50 * time.Second, count: 10, faults: join(documentFaults, programs, moves)},
+		{name: "restarts", length: 50 * time.Second, count: 10, still: true, faults: join(programs, documentFaults, ourNetwork)},
 	}
 	for _, p := range all {
 		if p.name == name {
@@ -212,6 +212,7 @@ var moves = []fault{
 			if h.pat.state == patDown {
 				w.say("world", "Patroni of %s starts", h.member)
 				h.pat.state, h.pat.lease, h.pat.lock = patRunning, 0, false
+				h.pat.back = time.Now()
 				h.pat.wake(0)
 			}
 		}

@@ -276,7 +276,7 @@ func (h *host) cutAgent() (heal func()) {
 // documentFaults are what people do to keys.
 var documentFaults = []fault{
 	{"service changed", 5, func(w *World) func() {
-		w.put(layout.ClusterDoc(cluster, "services/primary"), fmt.Sprintf("retries: %d\n", 5+w.rng.IntN(20)))
+		w.put(serviceDoc, fmt.Sprintf("retries: %d\n", 5+w.rng.IntN(20)))
 		return nil
 	}},
 	{"parameter changed", 3, func(w *World) func() {
@@ -284,7 +284,7 @@ var documentFaults = []fault{
 		return nil
 	}},
 	{"document made invalid", 3, func(w *World) func() {
-		w.put(layout.ClusterDoc(cluster, "services/primary"), "retries: banana\n")
+		w.put(serviceDoc, invalid)
 		return nil
 	}},
 	{"document deleted", 3, func(w *World) func() {
@@ -293,7 +293,7 @@ var documentFaults = []fault{
 	}},
 	{"every document deleted", 2, func(w *World) func() {
 		docs := documents()
-		docs[layout.ClusterDoc(cluster, "services/primary")] = ""
+		docs[serviceDoc] = ""
 		docs[layout.ClusterDoc(cluster, "postgres")] = ""
 		for _, key := range slices.Sorted(maps.Keys(docs)) {
 			w.delete(key)

@@ -244,8 +244,8 @@ func (r *router) ComposeState(_ context.Context, u plan.Unit) error {
 	})
 }
 
-// reload is the end of the unit transaction: state file, new worker, and what was
-// asserted last once more.
+// reload is the end of the unit transaction: state file, new worker, the proof, and
+// what was asserted last once more. Without targets what runs is kept.
 func (r *router) reload(ctx context.Context, u plan.Unit) error {
 	err := r.locked(func() error {
 		r.edge, r.targets, r.known = true, u.Targets, true
@@ -256,12 +256,24 @@ func (r *router) reload(ctx context.Context, u plan.Unit) error {
 		return err
 	}
 	w := r.h.w
-	if err := r.takes(ctx, 30*time.Millisecond+time.Duration(100*w.chance("load", r.h.node, u.Files)*float64(time.Millisecond))); err != nil {
+	load := 30*time.Millisecond + time.Duration(100*w.chance("load", r.h.node, u.Files)*float64(time.Millisecond))
+	if err := r.takes(ctx, load); err != nil {
+		return err
+	}
+	err = r.locked(func() error {
+		r.h.proxy.start(u, "reload by the agent")
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := r.takes(ctx, 20*time.Millisecond); err != nil {
 		return err
 	}
 	return r.locked(func() error {
-		r.h.proxy.start(u, "reload by the agent")
-		u.Targets = r.targets
+		if u.Targets = r.targets; len(u.Targets) == 0 {
+			return nil
+		}
 		_, err := r.assert(u, true)
 		return err
 	})

@@ -75,6 +75,7 @@ func (p *patroni) goOn() {
 	}
 	p.say("Patroni goes on")
 	p.state = patRunning
+	p.back = time.Now()
 	p.h.w.unsteady()
 	if p.reckless && p.lock && p.pg == pgPrimary && p.etcdReachable() {
 		p.overwriteKey()

@@ -68,6 +68,7 @@ type patroni struct {
 	touched time.Time
 	// writable is when PostgreSQL was last known to take writes; see check.go.
 	writable time.Time
+	back     time.Time // when it last began to take writes, or Patroni to answer
 }
 
 func newPatroni(h *host) *patroni {
@@ -106,6 +107,9 @@ func (p *patroni) setPG(s pgState) {
 	}
 	if p.pg == pgPrimary && s != pgPrimary || s == pgPrimary {
 		p.writable = time.Now()
+	}
+	if s == pgPrimary && p.pg != s {
+		p.back = time.Now()
 	}
 	p.pg = s
 	p.change++
@@ -178,6 +182,9 @@ func (p *patroni) decide(ctx context.Context, leader string, rev int64, lease in
 	case p.pg == pgOff:
 		p.restart(pgRecovery)
 	case p.pg == pgRecovery && leader == p.h.member:
+		if lease != int64(p.lease) { // it was restarted: the lock is its own by name
+			p.takeKey(ctx, rev)
+		}
 		p.lock, p.renewed = true, time.Now()
 		p.promote()
 	case p.pg == pgRecovery && leader == "":

@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pgctrl/pgctrl/pkg/observed"
+	"github.com/pgctrl/pgctrl/pkg/status"
 	"github.com/pgctrl/pgctrl/pkg/version"
 )
 
@@ -15,8 +17,12 @@ import (
 const (
 	formWithin     = 90 * time.Second
 	convergeWithin = 90 * time.Second
-	quietFor       = 25 * time.Second
+	quietFor       = 15 * time.Second
 )
+
+var serviceDoc = layout.ClusterDoc(cluster, "services/primary")
+
+const invalid = "retries: banana\n"
 
 // documents are what people asked for, by key.
 func documents() map[string]string {
@@ -111,7 +117,7 @@ func (w *World) asAsked() string {
 		return fmt.Sprintf("%s leads and its PostgreSQL is %s", l.member, l.pat.pg)
 	case a.primary.Member != a.leader || !a.primary.Writable || a.primary.Node != l.node:
 		return fmt.Sprintf("%s leads, the record says %s, writable %v", a.leader, a.primary.Member, a.primary.Writable)
-	case !a.ready:
+	case !a.ready && w.hasStatus():
 		return "the status is not ready: " + w.statusSays()
 	}
 	for _, h := range w.hosts {
@@ -135,9 +141,20 @@ func (w *World) asAsked() string {
 	return ""
 }
 
+// statusSays is what stands between the cluster and Ready.
 func (w *World) statusSays() string {
 	v, _, _ := w.etcd.Get(layout.StatusKey(cluster))
-	return v
+	var s status.ClusterStatus
+	if err := json.Unmarshal([]byte(v), &s); err != nil {
+		return err.Error()
+	}
+	var out []string
+	for _, c := range s.Conditions {
+		if c.Blocking() {
+			out = append(out, strings.TrimSpace(c.Concern+" "+c.Node+" "+c.Condition.String()))
+		}
+	}
+	return strings.Join(out, "; ")
 }
 
 // storm lets the faults of the profile happen.
@@ -169,6 +186,9 @@ func (w *World) calm() {
 			w.etcd.Put(key, docs[key])
 		}
 	}
+	if v, _, _ := w.etcd.Get(serviceDoc); v == invalid {
+		w.put(serviceDoc, "retries: 20\n")
+	}
 	w.mu.Unlock()
 	began := time.Now()
 	why := w.converge(convergeWithin)
@@ -181,7 +201,7 @@ func (w *World) calm() {
 	if why != "" {
 		return
 	}
-	w.run(settleTime)
+	w.run(5 * time.Second)
 	w.mu.Lock()
 	quiet := time.Now()
 	w.mu.Unlock()
