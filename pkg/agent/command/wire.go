@@ -12,6 +12,7 @@ import (
 	"github.com/pgctrl/pgctrl/configs"
 	"github.com/pgctrl/pgctrl/pkg/agent"
 	"github.com/pgctrl/pgctrl/pkg/agent/config"
+	"github.com/pgctrl/pgctrl/pkg/host/files/watch"
 	"github.com/pgctrl/pgctrl/pkg/host/haproxy"
 	"github.com/pgctrl/pgctrl/pkg/host/inventory"
 	hostpatroni "github.com/pgctrl/pgctrl/pkg/host/patroni"
@@ -44,6 +45,7 @@ func wire(cfg config.Config, log *zap.Logger) (wired, error) {
 	sd := systemd.New(systemd.Options{})
 	inv := inventory.New(sd)
 	router := newRouter(cfg, sd, log)
+	events := watcher{watch.New(log), systemd.NewSignals(log)}
 	programs := map[string]unit.Program{
 		"haproxy": haproxy.NewProgram(router),
 		"patroni": hostpatroni.NewProgram(hostpatroni.Options{Hup: sd.ReloadUnit, Journal: sd.Journal, Log: log}),
@@ -67,9 +69,10 @@ func wire(cfg config.Config, log *zap.Logger) (wired, error) {
 				return newLocalPostgres(own.Port, log.With(zap.String("cluster", cluster)))
 			},
 			Peers: peers{}, Inventory: inv, Takeover: takeover{inv},
+			Watcher: events, Repairs: setByHand(router),
 		},
 		inventory: inv,
-		close:     func() { router.Close(); sd.Close() },
+		close:     func() { events.close(); router.Close(); sd.Close() },
 	}, nil
 }
 
