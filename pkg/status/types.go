@@ -52,6 +52,8 @@ type ClusterStatus struct {
 	Paused   bool  `json:"paused,omitempty"`
 	// Controller is the server that plans at present; empty when none does.
 	Controller string `json:"controller,omitempty"`
+	// Freeze is what people asked to leave alone; nil when it has ended.
+	Freeze *Freeze `json:"freeze,omitempty"`
 	// Conditions are what is not so, worst first, and notes after them.
 	Conditions []Condition `json:"conditions,omitempty"`
 	Members    []Member    `json:"members,omitempty"`
@@ -63,6 +65,15 @@ type Condition struct {
 	Concern string `json:"concern,omitempty"`
 	Node    string `json:"node,omitempty"`
 	observed.Condition
+}
+
+// Freeze is a document freeze that holds.
+type Freeze struct {
+	// Concerns are left alone; empty is all.
+	Concerns []string  `json:"concerns,omitempty"`
+	Until    time.Time `json:"until"`
+	Owner    string    `json:"owner,omitempty"`
+	Reason   string    `json:"reason,omitempty"`
 }
 
 // Member is one line about a member.
