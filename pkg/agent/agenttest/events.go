@@ -94,3 +94,10 @@ func (h *Host) EchoApplies(unit string) {
 		}
 	}
 }
+
+// ForgetConfig makes a scope's dynamic configuration differ from what was applied.
+func (h *Host) ForgetConfig(scope string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.configs, scope)
+}
