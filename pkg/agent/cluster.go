@@ -46,7 +46,8 @@ type cluster struct {
 	// replayed is the value of observed.FactReplayed; 0: not reported.
 	replayed  int64
 	heldRoute *Override // as the routes last found it; nil: none
-	freeze    *freeze   // as the worker last found it; nil: not frozen
+	freeze    *freeze   // the file, as the worker last found it; nil: there is none
+	events    *events   // what may have drifted
 	// why is what stands in the way of a confirmation; asserted what routes are held.
 	why      *observed.Condition
 	asserted map[string]assertion
@@ -72,6 +73,7 @@ func newCluster(a *Agent, name string) *cluster {
 		gone:        map[string]bool{},
 		asserted:    map[string]assertion{},
 		facts:       map[string]string{},
+		events:      newEvents(),
 		wakeRoutes:  make(chan struct{}, 1),
 		wakeConfirm: make(chan struct{}, 1),
 		wakeWork:    make(chan struct{}, 1),

@@ -53,6 +53,9 @@ type concern struct {
 	unsaved bool // not on disk, because the cluster is frozen or the disk full
 	// notKept says that the disk did not take the plan; the worker's own.
 	notKept *observed.Condition
+	// disk is what is kept on disk; its Revision is 0 when nothing is.
+	disk   kept
+	freeze *freeze // the plan's, as the worker last found it; nil: not active
 	// restored is the plan that an earlier run kept: its programs may be running, and
 	// with that plan rather than with a newer one that has not been applied yet.
 	restored *plan.Plan
@@ -67,7 +70,8 @@ type concern struct {
 	drifted  map[string]string // resource -> what differed, until repaired
 	repairs  int
 	repaired string
-	reset    bool // HAProxy was reloaded: routes assert everything again
+	fights   map[string]*fight // resource -> how often it came back
+	reset    bool              // HAProxy was reloaded: routes assert everything again
 	report   observed.Report
 	// removed says what became of a removal, once all of it is done; empty before.
 	removed string
@@ -88,7 +92,7 @@ type failure struct {
 func newConcern(name string) *concern {
 	return &concern{
 		name: name, applied: map[string]string{}, prepared: map[string]bool{},
-		drifted: map[string]string{}, failing: map[string]*failure{},
+		drifted: map[string]string{}, failing: map[string]*failure{}, fights: map[string]*fight{},
 	}
 }
 
@@ -108,7 +112,7 @@ func (c *cluster) restore(all map[string]kept) {
 	for name, k := range all {
 		con := newConcern(name)
 		con.plan, con.rev, con.newest, con.inputs, con.kept = k.Plan, k.Revision, k.Revision, k.Plan.Inputs.Revision, true
-		con.restored, con.removed = &k.Plan, k.Removed
+		con.restored, con.removed, con.disk = &k.Plan, k.Removed, k
 		c.concerns[name] = con
 		c.accept(k.Plan, k.Revision)
 		c.vip.inForce(name, k.Plan)
@@ -162,9 +166,9 @@ func (c *cluster) take() {
 	if c.bornAgain(es, byKey) {
 		return
 	}
-	frozen := c.frozen() != nil
+	byFile := c.frozen() != nil
 	for _, e := range es {
-		c.takeOne(byKey[e.Key], e, frozen)
+		c.takeOne(byKey[e.Key], e, byFile)
 	}
 	if len(es) > 0 {
 		poke(c.wakeRoutes)
@@ -173,7 +177,7 @@ func (c *cluster) take() {
 	}
 }
 
-func (c *cluster) takeOne(name string, e kv.KV, frozen bool) {
+func (c *cluster) takeOne(name string, e kv.KV, byFile bool) {
 	c.mu.Lock()
 	con := c.concerns[name]
 	if con == nil {
@@ -184,7 +188,7 @@ func (c *cluster) takeOne(name string, e kv.KV, frozen bool) {
 	log := c.log.With(zap.String("concern", name), zap.String("key", e.Key), zap.Int64("revision", e.ModRevision))
 	p, refusal := c.judge(e, con, uid, incarnation)
 	if refusal == nil && (con.kept || e.ModRevision != con.rev) {
-		c.keepPlan(con, kept{Revision: e.ModRevision, Plan: p}, frozen)
+		c.keepPlan(con, kept{Revision: e.ModRevision, Plan: p}, byFile || p.Freeze.Active(time.Now()))
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -214,15 +218,22 @@ func (c *cluster) takeOne(name string, e kv.KV, frozen bool) {
 }
 
 // keepPlan puts a plan on disk, for a start without etcd. A frozen one is not what
-// the programs run with, so it waits until the host may have it.
+// the programs run with, so it waits until the host may have it; that it is frozen
+// is kept with the old one.
 func (c *cluster) keepPlan(con *concern, k kept, frozen bool) {
 	before := con.notKept
 	con.unsaved, con.notKept = frozen, nil
 	if frozen {
-		return
+		if con.disk.Revision == 0 || k.Plan.Freeze.Same(con.disk.Plan.Freeze) {
+			return
+		}
+		freeze := k.Plan.Freeze
+		k = con.disk
+		k.Plan.Freeze = freeze
 	}
 	err := c.a.keeper.save(c.name, con.name, k)
 	if err == nil {
+		con.disk = k
 		return
 	}
 	// What is in force is the newer plan all the same: the host's files are swapped by

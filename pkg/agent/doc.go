@@ -20,6 +20,7 @@
 //	confirmLoop  the only one that writes this cluster's primary key
 //	watchPostgres  the standing connection to this node's own PostgreSQL
 //	workLoop     plans: compare, apply, report; one concern after another
+//	Watch        one for each unit: notes that it may have drifted, wakes workLoop
 //
 // # Ordering
 //
@@ -75,6 +76,9 @@
 //	another machine has our node name  at the start: waits and says so; later: stands still until it is free
 //	a freeze file exists               applies and repairs nothing of the cluster, takes plans in, answers
 //	                                   them with Frozen and what differs; follows the leader as ever
+//	a plan carries a freeze            the same for that concern, until its time by this clock
+//	drift comes back again and again   repairs it after 2, 4 ... 30 s and says DriftReturns
+//	inotify or D-Bus is away           compares every 5 s, as an event
 //	a secret is absent                 WaitingForSecret; looked for every second; what is loaded is kept so
 //
 // # Stopping

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"time"
 	"unicode"
 
 	"go.uber.org/zap"
@@ -20,14 +21,19 @@ import (
 // and a cluster's name behind it, that cluster. Rendered files tell people so.
 const DefaultFreezeFile = "/etc/pgctrl/freeze"
 
-// freeze is a file that tells the agent to leave a cluster alone on this node. It
-// is the way that needs neither etcd nor a server (ROLES section 6). Nothing is
-// applied or repaired while it exists: plans are taken in and answered, and the
-// host is compared with them and only reported. What follows the leader goes on,
-// because a frozen node must not keep clients on a former primary.
+// freeze tells the agent to leave a cluster, or one concern of it, alone on this
+// node: by a file, which needs neither etcd nor a server (ROLES section 6), or by
+// the concern's plan, for a while. Nothing is applied or repaired meanwhile: plans
+// are taken in and answered, and the host is compared with them and only reported.
+// What follows the leader goes on, because a frozen node must not keep clients on a
+// former primary.
 type freeze struct {
-	path string
-	why  string // its first line
+	path string // the file; empty for a plan's
+	why  string // its first line, or the plan's reason
+
+	// Of a plan's: what it is about, its document, who asked for it, and its end.
+	concern, key, owner string
+	until               time.Time
 }
 
 // frozen looks for the file; nil: there is none. One that can't be looked at
@@ -68,32 +74,108 @@ func firstLine(path string) (string, error) {
 		return "", err
 	}
 	line, _, _ := strings.Cut(strings.TrimLeft(string(b), "\r\n\t "), "\n")
-	return strings.TrimSpace(strings.Map(func(r rune) rune {
+	return printable(line), nil
+}
+
+// printable is what people wrote, fit for a line of a terminal.
+func printable(s string) string {
+	s = strings.TrimSpace(strings.Map(func(r rune) rune {
 		if r == unicode.ReplacementChar || !unicode.IsPrint(r) {
 			return ' '
 		}
 		return r
-	}, line)), nil
+	}, s))
+	if r := []rune(s); len(r) > maxWhy {
+		s = string(r[:maxWhy])
+	}
+	return s
 }
 
-func (f *freeze) String() string {
-	if f.why == "" {
-		return f.path
+// lasts says for how long, as in "while /etc/pgctrl/freeze (why) exists".
+func (f *freeze) lasts() string {
+	why := ""
+	if f.why != "" {
+		why = " (" + f.why + ")"
 	}
-	return f.path + " (" + f.why + ")"
+	if f.path != "" {
+		return "while " + f.path + why + " exists"
+	}
+	by := ""
+	if f.owner != "" {
+		by = ", as " + f.owner + " asked"
+	}
+	return "until " + f.until.UTC().Format(time.RFC3339) + by + why
+}
+
+// left is how long until it ends by itself; a file never does.
+func (f *freeze) left(now time.Time) time.Duration {
+	if f.path != "" {
+		return DriftEvery
+	}
+	return max(f.until.Sub(now), time.Millisecond)
 }
 
 // note says that the node is frozen. It is true: nothing is wrong, and people
 // should know. Whatever waits for the freeze to end is said beside it.
 func (f *freeze) note(cluster, node string) observed.Condition {
+	of := cluster
+	if f.concern != "" {
+		of = cluster + "'s " + f.concern
+	}
 	return observed.Condition{
-		Type: observed.Healthy, Status: observed.True, Reason: observed.Frozen,
-		Message: fmt.Sprintf("nothing of %s is applied or repaired on node %s while %s exists; routes still follow the leader", cluster, node, f),
-		Next:    f.next(node),
+		Type: observed.Healthy, Status: observed.True, Reason: observed.Frozen, Key: f.key,
+		Message: fmt.Sprintf("nothing of %s is applied or repaired on node %s %s; routes still follow the leader", of, node, f.lasts()),
+		Next:    f.next(cluster, node),
 	}
 }
 
-func (f *freeze) next(node string) string { return fmt.Sprintf("rm %s (on %s)", f.path, node) }
+func (f *freeze) next(cluster, node string) string {
+	if f.path == "" {
+		return fmt.Sprintf("pgctrl unfreeze %s %s", cluster, f.concern)
+	}
+	return fmt.Sprintf("rm %s (on %s)", f.path, node)
+}
+
+// frozenConcern is what keeps a concern as it is: the node's file, else its plan;
+// nil: nothing does. It says once when the plan's begins and ends.
+func (c *cluster) frozenConcern(con *concern, p plan.Plan, now time.Time) *freeze {
+	byFile := c.frozen()
+	var byPlan *freeze
+	if p.Freeze.Active(now) {
+		byPlan = &freeze{
+			concern: con.name, key: c.a.o.Layout.ClusterDoc(c.name, "freeze"),
+			owner: printable(p.Freeze.Owner), why: printable(p.Freeze.Reason), until: p.Freeze.Until,
+		}
+	}
+	c.mu.Lock()
+	before := con.freeze
+	con.freeze = byPlan
+	c.mu.Unlock()
+	log := c.log.With(zap.String("concern", con.name))
+	switch {
+	case byPlan != nil && (before == nil || *before != *byPlan):
+		log.Warn("frozen: nothing is applied or repaired; routes still follow the leader",
+			zap.Time("until", byPlan.until), zap.String("owner", byPlan.owner), zap.String("why", byPlan.why))
+	case byPlan == nil && before != nil:
+		log.Info("no longer frozen")
+	}
+	if byFile != nil {
+		return byFile
+	}
+	return byPlan
+}
+
+// lookForThaw wakes the work when a freeze file came or went: nothing else about
+// the cluster need change then.
+func (c *cluster) lookForThaw() {
+	now := c.a.frozen(c.name)
+	c.mu.Lock()
+	before := c.freeze
+	c.mu.Unlock()
+	if (now == nil) != (before == nil) {
+		poke(c.wakeWork)
+	}
+}
 
 // frozen looks for the file and says once when the answer is another one.
 func (c *cluster) frozen() *freeze {
@@ -130,6 +212,7 @@ func (c *cluster) compareOnly(ctx context.Context, con *concern, r plan.Resource
 		// Also when people put it right themselves, which is no repair of ours.
 		con.applied[id] = hash
 		delete(con.drifted, id)
+		con.fight(id).since = time.Time{}
 		delete(con.failing, id)
 		return plan.Condition(nil)
 	}
@@ -139,7 +222,7 @@ func (c *cluster) compareOnly(ctx context.Context, con *concern, r plan.Resource
 	}
 	return observed.Condition{
 		Type: observed.Applied, Status: observed.False, Reason: observed.Frozen,
-		Message: fmt.Sprintf("%s is not as planned and is left so (%s) while %s exists", id, diff, f),
-		Next:    f.next(c.a.o.Node),
+		Message: fmt.Sprintf("%s is not as planned and is left so (%s) %s", id, diff, f.lasts()),
+		Next:    f.next(c.name, c.a.o.Node),
 	}
 }

@@ -34,6 +34,26 @@ type Host struct {
 	// takes it for its own, and says where the data are. It refuses while a PostgreSQL
 	// runs in it. Doing it again says the same. Nil: data stay where they are.
 	SetAside func(ctx context.Context, data, uid string) (where string, err error)
+	// Watcher tells when to compare; nil: only the clock does.
+	Watcher Watcher
+	// Repairs returns, once each, what the Router undid of what was set by hand in a
+	// unit's running program; nil: it does not say.
+	Repairs func(unit string) []Repair
+}
+
+// Watcher notices that a resource may no longer be what was applied.
+type Watcher interface {
+	// Watch calls changed when r's files or unit may have become others, until ctx
+	// ends. It may call without need; changed does not block.
+	Watch(ctx context.Context, r plan.Resource, changed func())
+}
+
+// Repair is one thing that was set by hand in a running program and put back.
+type Repair struct {
+	// What names the thing, as in "server primary/m1".
+	What string
+	// Was is what it had been set to, as in "maint".
+	Was string
 }
 
 // Drivers make one cluster's resources so.

@@ -11,6 +11,7 @@ type metrics struct {
 	confirms    *prometheus.CounterVec   // cluster, kind
 	confirmTime *prometheus.HistogramVec // cluster
 	drift       *prometheus.CounterVec   // concern, resource
+	repairTime  *prometheus.HistogramVec // concern
 	converge    *prometheus.HistogramVec // concern
 	reports     *prometheus.CounterVec   // result
 	viewAge     *prometheus.GaugeVec     // cluster
@@ -32,6 +33,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		confirms:    counter("pgagent_confirms_total", "Primary records written, by kind: own, other or withdraw.", "cluster", "kind"),
 		confirmTime: histogram("pgagent_confirm_seconds", "From PostgreSQL asked to its confirmation written.", fast, "cluster"),
 		drift:       counter("pgagent_drift_total", "Resources found different from what had been applied.", "concern", "resource"),
+		repairTime:  histogram("pgagent_drift_repair_seconds", "From drift noticed to the host being as planned again.", slow, "concern"),
 		converge:    histogram("pgagent_converge_seconds", "From a plan received to the host being so.", slow, "concern"),
 		reports:     counter("pgagent_reports_total", "Reports, by result: written, conflict or error.", "result"),
 		viewAge: prometheus.NewGaugeVec(prometheus.GaugeOpts{
@@ -42,7 +44,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	m.vipActs = counter("pgagent_vip_acts_total", "Times that the virtual address was added or removed, by act.", "cluster", "act")
 	m.vipSeconds = histogram("pgagent_vip_take_seconds", "From this node's member seen confirmed to the virtual address added.", fast, "cluster")
 	r.MustRegister(m.vipHeld, m.vipActs, m.vipSeconds)
-	r.MustRegister(m.moveSeconds, m.moves, m.asserts, m.confirmed, m.confirms, m.confirmTime, m.drift, m.converge, m.reports, m.viewAge)
+	r.MustRegister(m.moveSeconds, m.moves, m.asserts, m.confirmed, m.confirms, m.confirmTime, m.drift, m.repairTime, m.converge, m.reports, m.viewAge)
 	return m
 }
 

@@ -39,6 +39,7 @@ func (c *cluster) routeLoop(ctx context.Context) {
 		case <-timer.C:
 		}
 		c.a.beat(c.name)
+		c.lookForThaw()
 		timer.Reset(c.assertRoutes(ctx))
 	}
 }
@@ -48,6 +49,7 @@ type routed struct {
 	concern string
 	plan    plan.Plan
 	reset   bool // HAProxy was started or reloaded since: everything is an edge
+	frozen  bool // what people set by hand is theirs
 }
 
 // assertRoutes asserts every route of the cluster once and says when to do it again.
@@ -66,7 +68,9 @@ func (c *cluster) assertRoutes(ctx context.Context) time.Duration {
 	for _, w := range work {
 		units, why := c.routesOf(w.plan, s.view, now)
 		for _, u := range units {
+			u.HandsOff = w.frozen
 			c.assertUnit(ctx, u, w.reset, s.view, why, eventAt)
+			c.repairedByRouter(w.concern, u.Unit)
 		}
 	}
 	return nextAssert(s.view, now)
@@ -120,7 +124,7 @@ func (c *cluster) routedLocked() []routed {
 		}
 		for _, r := range con.inForce().Resources {
 			if u, ok := r.(plan.Unit); ok && len(u.Routes) > 0 {
-				out = append(out, routed{concern: name, plan: con.inForce(), reset: con.reset})
+				out = append(out, routed{concern: name, plan: con.inForce(), reset: con.reset, frozen: c.freeze != nil || con.freeze != nil})
 				con.reset = false
 				break
 			}

@@ -177,6 +177,11 @@ func (c *cluster) status(now time.Time) ClusterStatus {
 	if c.freeze != nil {
 		out.Why = append(out.Why, c.freeze.note(c.name, c.a.o.Node))
 	}
+	for _, name := range slices.SortedFunc(maps.Keys(c.concerns), byOrder) {
+		if f := c.concerns[name].freeze; f != nil {
+			out.Why = append(out.Why, f.note(c.name, c.a.o.Node))
+		}
+	}
 	if c.why != nil {
 		out.Why = append(out.Why, *c.why)
 	}

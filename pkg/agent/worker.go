@@ -19,11 +19,14 @@ import (
 const secretRetry = time.Second
 
 // workLoop applies the cluster's plans, one concern after another. It wakes on a
-// new plan, on news about the leader (some resources wait for it), when a retry
-// is due, and every DriftEvery to compare the host with what was applied.
+// new plan, on news about the leader (some resources wait for it), when something
+// may have drifted, when a retry is due, and every DriftEvery to compare the host
+// with what was applied.
 func (c *cluster) workLoop(ctx context.Context) {
+	defer c.events.end()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	due := time.Now()
 	for {
 		select {
 		case <-ctx.Done():
@@ -31,11 +34,21 @@ func (c *cluster) workLoop(ctx context.Context) {
 		case <-c.wakeWork:
 			if wait := c.settling(time.Now()); wait > 0 {
 				timer.Reset(wait)
+				due = time.Now().Add(wait)
 				continue
 			}
+		case <-c.events.wake:
+			now := time.Now()
+			if at := now.Add(max(c.events.wait(now), c.settling(now))); at.Before(due) {
+				due = at
+				timer.Reset(at.Sub(now))
+			}
+			continue
 		case <-timer.C:
 		}
-		timer.Reset(c.pass(ctx))
+		next := c.pass(ctx)
+		due = time.Now().Add(next)
+		timer.Reset(next)
 	}
 }
 
@@ -57,6 +70,7 @@ func (c *cluster) pass(ctx context.Context) time.Duration {
 	if c.a.usurped.Load() {
 		return DriftEvery
 	}
+	c.events.begin(time.Now())
 	c.take()
 	if c.forgetRemoved(ctx) {
 		return DriftEvery // nothing of the cluster is here any more
@@ -71,6 +85,7 @@ func (c *cluster) pass(ctx context.Context) time.Duration {
 		}
 		next = min(next, c.converge(ctx, name))
 	}
+	c.watch(ctx)
 	return next
 }
 
@@ -84,9 +99,9 @@ func (c *cluster) converge(ctx context.Context, name string) time.Duration {
 	var conds []observed.Condition
 	ok := false
 	next := DriftEvery
-	frozen := c.frozen()
+	frozen := c.frozenConcern(con, p, now)
 	if frozen != nil {
-		conds = append(conds, frozen.note(c.name, c.a.o.Node))
+		conds, next = append(conds, frozen.note(c.name, c.a.o.Node)), min(next, frozen.left(now))
 	} else if con.unsaved {
 		c.keepPlan(con, kept{Revision: rev, Plan: p}, false)
 	}
@@ -128,8 +143,9 @@ func (c *cluster) converge(ctx context.Context, name string) time.Duration {
 		}
 	}
 	c.settle(con, p, rev, ok)
-	c.submit(con, conds, s, now)
-	return next
+	returns, left := c.fighting(con, time.Now())
+	c.submit(con, append(conds, returns...), s, now)
+	return min(next, left)
 }
 
 // knowingly takes the targets off a unit when the view is too old to have any: a
@@ -215,6 +231,9 @@ func (c *cluster) applyOne(ctx context.Context, con *concern, r plan.Resource, a
 	diff, err := c.diff(ctx, r)
 	if err == nil && !diff.Empty() {
 		c.noteDrift(con, id, hash, diff)
+		if cond, wait := c.holdBack(con, id, time.Now()); wait > 0 {
+			return cond, wait
+		}
 		err = c.apply(ctx, con, r, at)
 	}
 	c.mu.Lock()
@@ -253,6 +272,7 @@ func (c *cluster) noteDrift(con *concern, id, hash string, diff plan.Diff) {
 
 func (c *cluster) driftedLocked(con *concern, id string, diff plan.Diff) {
 	con.drifted[id] = diff.String()
+	con.fight(id).noticed(time.Now(), c.events.seen(id), diff.String())
 	delete(con.applied, id)
 	c.a.metrics.drift.WithLabelValues(con.name, id).Inc()
 }
@@ -264,8 +284,9 @@ func (c *cluster) repaired(con *concern, id string) {
 		return
 	}
 	delete(con.drifted, id)
-	con.repairs++
-	con.repaired = fmt.Sprintf("%d times; last %s: %s", con.repairs, id, what)
+	took := con.fight(id).repaired(time.Now())
+	c.a.metrics.repairTime.WithLabelValues(con.name).Observe(took.Seconds())
+	con.noteRepair(id, what)
 }
 
 func (c *cluster) diff(ctx context.Context, r plan.Resource) (plan.Diff, error) {

@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
@@ -47,6 +48,8 @@ type running struct {
 	host *agenttest.Host
 	dir  string
 	stop func()
+
+	registry *prometheus.Registry
 }
 
 type syncBuffer struct {
@@ -112,9 +115,10 @@ func (w *world) startOn(i int, dir string, h *agenttest.Host) *running {
 		dir = w.t.TempDir()
 	}
 	core := zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(w.logs), zap.DebugLevel)
+	registry := prometheus.NewRegistry()
 	a, err := agent.New(agent.Options{
 		Node: node(i), Address: func() string { return fmt.Sprintf("10.0.0.%d", i) }, Version: "test", StateDir: dir, Host: h.Wire(), Log: zap.New(core),
-		FreezeFile: filepath.Join(dir, "freeze"), OverrideFile: filepath.Join(dir, "overrides.json"),
+		FreezeFile: filepath.Join(dir, "freeze"), OverrideFile: filepath.Join(dir, "overrides.json"), Registry: registry,
 		Connect: func(context.Context) (*store.Client, error) { return w.etcd.Client(node(i)), nil },
 	})
 	if err != nil {
@@ -123,7 +127,7 @@ func (w *world) startOn(i int, dir string, h *agenttest.Host) *running {
 	ctx, cancel := context.WithCancel(w.t.Context())
 	done := make(chan struct{})
 	go func() { defer close(done); _ = a.Run(ctx) }()
-	r := &running{Agent: a, host: h, dir: dir}
+	r := &running{Agent: a, host: h, dir: dir, registry: registry}
 	r.stop = sync.OnceFunc(func() { cancel(); <-done })
 	w.agents[node(i)] = r
 	synctest.Wait()

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/pgctrl/pgctrl/pkg/keys"
 	"github.com/pgctrl/pgctrl/pkg/kv"
@@ -142,6 +143,9 @@ func (h *hosts) answer(ref keys.Ref, e kv.KV) {
 	if ref.Concern == "haproxy" {
 		r.Facts = h.routes(p)
 	}
+	if p.Freeze.Active(time.Now()) {
+		h.freeze(&r, ref, p)
+	}
 	h.mu.Lock()
 	message, refuse := h.refused[ref.Node+"/"+ref.Concern]
 	h.mu.Unlock()
@@ -157,6 +161,17 @@ func (h *hosts) answer(ref keys.Ref, e kv.KV) {
 		}
 	}
 	_ = h.put(h.layout.ObservedKey(ref.Node, ref.Cluster, ref.Concern), observed.Encode(r))
+}
+
+// freeze keeps what was in force before.
+func (h *hosts) freeze(r *observed.Report, ref keys.Ref, p plan.Plan) {
+	old, _ := observed.Read[observed.Report](h.mirror.Snapshot(), h.layout.ObservedKey(ref.Node, ref.Cluster, ref.Concern))
+	key, next := h.layout.ClusterDoc(ref.Cluster, "freeze"), "pgctrl unfreeze "+ref.Cluster+" "+ref.Concern
+	r.Conditions[1] = observed.Condition{Type: observed.Healthy, Status: observed.True, Reason: observed.Frozen, Key: key, Message: "nothing is applied on " + ref.Node, Next: next}
+	if old.Loaded != "" && old.Loaded != r.Loaded {
+		r.Loaded = old.Loaded
+		r.Conditions[0] = observed.Condition{Type: observed.Applied, Status: observed.False, Reason: observed.Frozen, Message: "it is left as it was", Next: next}
+	}
 }
 
 // routes are where a node's HAProxy leads once everybody runs.

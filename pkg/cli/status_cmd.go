@@ -139,6 +139,7 @@ func (a *app) showCluster(s status.ClusterStatus) {
 	}
 	a.say("%s  %s   %s   desired %d applied on %d of %d nodes   %s   %s",
 		a.out.bold(s.Cluster), word, version, s.Revision, s.Applied, s.Nodes, controller, a.etcdWord(s))
+	a.showFreeze(s)
 	a.showMembers(s)
 	a.showServices(s)
 	a.showConditions(a.Out, a.out, s.Conditions, false)
@@ -273,6 +274,8 @@ func (a *app) showConditions(w io.Writer, s style, cs []status.Condition, onlyBl
 		}
 		reason := s.yellow(string(c.Reason))
 		switch {
+		case !c.Blocking() && c.Reason == observed.Frozen:
+			reason = s.red(string(c.Reason))
 		case !c.Blocking():
 			reason = s.dim(string(c.Reason))
 		case c.Status == observed.False && !slices.Contains(passing, c.Reason):

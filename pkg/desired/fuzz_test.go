@@ -190,6 +190,8 @@ func drawField(t *rapid.T, f Field) (*value, bool) {
 		return scalarValue(rapid.SampledFrom([]string{"10.0.0.9/24", "2001:db8::9/64"}).Draw(t, "cidr")), true
 	case f.Format == "path":
 		return scalarValue("/data/pg"), true
+	case f.Format == "time":
+		return scalarValue(rapid.SampledFrom([]string{"2026-01-31T18:30:00Z", "2026-01-31t18:30:00.5+02:00"}).Draw(t, "time")), true
 	}
 	return scalarValue(rapid.StringMatching(`[A-Za-z0-9][A-Za-z0-9.-]{0,8}`).Draw(t, "text")), true
 }

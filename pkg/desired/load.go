@@ -21,6 +21,8 @@ type Cluster struct {
 	// Services has every service but stats, the standard ones included; those that
 	// are switched off have Enabled false.
 	Services map[string]*Service
+	// Freeze is what is left alone, and until when.
+	Freeze Freeze
 	// Stats is HAProxy's own page; only Port and Enabled mean something.
 	Stats Service
 	// VIP is the virtual address; without a document it has none.

@@ -47,6 +47,8 @@ func (f *Field) Expects() string {
 		return "the name of a node"
 	case f.Format == "path":
 		return "an absolute path of plain names"
+	case f.Format == "time":
+		return `a time such as "2026-01-31T18:30:00Z"`
 	}
 	switch f.Type {
 	case Integer:

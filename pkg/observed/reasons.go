@@ -50,6 +50,7 @@ const (
 	RouteDiffers       Reason = "RouteDiffers"
 	Frozen             Reason = "Frozen"
 	NoInterface        Reason = "NoInterface"
+	DriftReturns       Reason = "DriftReturns"
 	Internal           Reason = "Internal"
 	AddressTaken       Reason = "AddressTaken"
 	AddressConflict    Reason = "AddressConflict"
@@ -108,7 +109,8 @@ var Meaning = map[Reason]string{
 	VersionUnavailable: "no PostgreSQL version is installed on all the cluster's nodes",
 	NotStreaming:       "a replica does not stream from the leader",
 	RouteDiffers:       "a node does not send a read-write service to the confirmed primary",
-	Frozen:             "a file on the node says to leave it alone: nothing is applied or repaired there until the file is removed; routes still follow the leader",
+	Frozen:             "a freeze (pgctrl freeze, or a file on the node) says to leave it alone: nothing is applied or repaired until it ends or the file is removed; routes still follow the leader",
+	DriftReturns:       "what is put right on a host is changed again each time; it is repaired less often until that stops",
 	FixedAtForming:     "a setting that was taken once, when the cluster formed, says something else now; that has no effect",
 	AddressTaken:       "another cluster has this virtual address too; neither changes anything on any host",
 	AddressConflict:    "a host that should not have the virtual address answers for it on the network",

@@ -44,8 +44,10 @@ type Plan struct {
 	Removal *Removal `json:"removal,omitempty"`
 	// Secrets maps each secret that file contents refer to to the mod revision it
 	// had, so that rotation makes a new plan.
-	Secrets   map[string]int64 `json:"secrets,omitempty"`
-	Resources Resources        `json:"resources"`
+	Secrets map[string]int64 `json:"secrets,omitempty"`
+	// Freeze, while it is active, keeps the host as it is; nil: none.
+	Freeze    *Freeze   `json:"freeze,omitempty"`
+	Resources Resources `json:"resources"`
 }
 
 // Inputs are the revisions a plan was computed from.
@@ -103,6 +105,9 @@ type Unit struct {
 	Routes map[string]Route `json:"routes,omitempty"`
 	// Targets is what Routes mean at this moment. Resolve fills it; it is never stored.
 	Targets Targets `json:"-"`
+	// HandsOff: what people set by hand in the running program is left so. The agent
+	// fills it while the unit's concern is frozen; Targets are held all the same.
+	HandsOff bool `json:"-"`
 }
 
 // ID implements Resource.

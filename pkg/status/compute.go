@@ -55,6 +55,7 @@ func Compute(in Input) ClusterStatus {
 		// The record has the new timeline about a second before the member key.
 		c.out.Timeline = max(c.out.Timeline, p.Timeline)
 	}
+	c.freeze()
 	c.members()
 	c.services()
 	c.vip()

@@ -20,7 +20,7 @@ var notes = []observed.Reason{
 var urgency = []observed.Reason{
 	observed.WrongSystem, observed.DuplicateMember, observed.LeaderFlapping, observed.StoreChanged, observed.StoreCorrupt, observed.NoSpace,
 	observed.NoLeader, observed.NotConfirmed, observed.RouteDiffers, observed.NodeAbsent, observed.Stopped, observed.NotStreaming,
-	observed.Frozen, observed.PortInUse, observed.MissingProgram, observed.Rejected, observed.RolledBack, observed.ApplyFailed,
+	observed.Frozen, observed.PortInUse, observed.MissingProgram, observed.Rejected, observed.RolledBack, observed.ApplyFailed, observed.DriftReturns,
 	observed.NotAnswering, observed.Internal, observed.InvalidDocument, observed.PortConflict, observed.UnknownNode,
 	observed.RecordLost, observed.Leading, observed.PlanTooLarge, observed.VersionUnavailable, observed.Unsupported, observed.UnsupportedSchema,
 	observed.WaitingForNode, observed.WaitingForSecret, observed.WaitingForLeader,

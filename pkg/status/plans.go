@@ -123,7 +123,7 @@ func (c *computer) applied(node string, unfinished map[string]bool) {
 			continue
 		}
 		for _, cond := range r.Conditions {
-			if !worthSaying(cond) {
+			if !worthSaying(cond) || c.saidOnce(cond) {
 				continue
 			}
 			if cond.Reason == observed.Frozen && !cond.Bad() {

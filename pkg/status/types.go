@@ -56,6 +56,8 @@ type ClusterStatus struct {
 	Controller string `json:"controller,omitempty"`
 	// Standbys are the servers that would take over from it at once.
 	Standbys []string `json:"standbys,omitempty"`
+	// Freeze is what people asked to leave alone; nil when it has ended.
+	Freeze *Freeze `json:"freeze,omitempty"`
 	// Conditions are what is not so, worst first, and notes after them.
 	Conditions []Condition `json:"conditions,omitempty"`
 	Members    []Member    `json:"members,omitempty"`
@@ -69,6 +71,15 @@ type Condition struct {
 	Concern string `json:"concern,omitempty"`
 	Node    string `json:"node,omitempty"`
 	observed.Condition
+}
+
+// Freeze is a document freeze that holds.
+type Freeze struct {
+	// Concerns are left alone; empty is all.
+	Concerns []string  `json:"concerns,omitempty"`
+	Until    time.Time `json:"until"`
+	Owner    string    `json:"owner,omitempty"`
+	Reason   string    `json:"reason,omitempty"`
 }
 
 // Member is one line about a member.

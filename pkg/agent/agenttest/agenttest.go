@@ -36,6 +36,10 @@ type Host struct {
 	fail     map[string]error // resource ID or "assert" -> error
 	patroni  func() (bool, error)
 	addrs    *Addresses
+	watches  map[string]map[*func()]bool
+	hands    []agent.Repair
+	diffs    int
+	applied  func(unit string) // after each Apply of a unit; may be nil
 }
 
 // Assert is one call of Router.Assert.
@@ -43,7 +47,9 @@ type Assert struct {
 	Unit    string
 	Targets plan.Targets
 	Edge    bool
-	At      time.Time
+	// HandsOff as the unit had it.
+	HandsOff bool
+	At       time.Time
 }
 
 // New returns a machine with nothing on it and PostgreSQL unreachable.
@@ -61,7 +67,7 @@ func (h *Host) Wire() agent.Host {
 			return agent.Drivers{Unit: unitDriver{h, secret}, Patroni: patroniDriver{h}}
 		},
 		Router: router{h}, Postgres: func(string, plan.Member) agent.PostgresWatcher { return watcher{h} },
-		Peers: peers{h}, Inventory: inventory{h}, Takeover: takeover{h},
+		Peers: peers{h}, Inventory: inventory{h}, Takeover: takeover{h}, Watcher: events{h}, Repairs: h.repairs,
 		SetAside: func(_ context.Context, data, uid string) (string, error) {
 			h.mu.Lock()
 			defer h.mu.Unlock()
@@ -157,7 +163,7 @@ func (r router) Assert(ctx context.Context, u plan.Unit, edge bool) (int, error)
 	if n := len(r.h.asserts); n == 0 || !reflect.DeepEqual(r.h.asserts[n-1].Targets, u.Targets) {
 		moves = 1
 	}
-	r.h.asserts = append(r.h.asserts, Assert{Unit: u.Unit, Targets: u.Targets, Edge: edge, At: time.Now()})
+	r.h.asserts = append(r.h.asserts, Assert{Unit: u.Unit, Targets: u.Targets, Edge: edge, HandsOff: u.HandsOff, At: time.Now()})
 	return moves, nil
 }
 

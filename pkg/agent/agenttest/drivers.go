@@ -30,6 +30,7 @@ func (d unitDriver) Diff(ctx context.Context, u plan.Unit) (plan.Diff, error) {
 	}
 	d.h.mu.Lock()
 	defer d.h.mu.Unlock()
+	d.h.diffs++
 	if d.h.units[u.Unit] == want {
 		return nil, nil
 	}
@@ -48,6 +49,9 @@ func (d unitDriver) Apply(ctx context.Context, u plan.Unit, at plan.Epoch) error
 		return err
 	}
 	d.h.units[u.Unit] = want
+	if d.h.applied != nil {
+		go d.h.applied(u.Unit)
+	}
 	return nil
 }
 

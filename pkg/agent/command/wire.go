@@ -15,6 +15,7 @@ import (
 	"github.com/pgctrl/pgctrl/pkg/agent"
 	"github.com/pgctrl/pgctrl/pkg/agent/config"
 	"github.com/pgctrl/pgctrl/pkg/host/address"
+	"github.com/pgctrl/pgctrl/pkg/host/files/watch"
 	"github.com/pgctrl/pgctrl/pkg/host/haproxy"
 	"github.com/pgctrl/pgctrl/pkg/host/inventory"
 	hostpatroni "github.com/pgctrl/pgctrl/pkg/host/patroni"
@@ -49,6 +50,7 @@ func wire(cfg config.Config, log *zap.Logger) (wired, error) {
 	inv.Record = takeoverRecord(cfg)
 	addresses := address.New(address.Options{Log: log})
 	router := newRouter(cfg, sd, log)
+	events := watcher{watch.New(log), systemd.NewSignals(log)}
 	programs := map[string]unit.Program{
 		"haproxy": haproxy.NewProgram(router),
 		"patroni": hostpatroni.NewProgram(hostpatroni.Options{Hup: sd.ReloadUnit, Journal: sd.Journal, Log: log}),
@@ -74,9 +76,10 @@ func wire(cfg config.Config, log *zap.Logger) (wired, error) {
 			Peers: peers{}, Inventory: inv, Takeover: takeover{inv},
 			SetAside:  func(_ context.Context, data, uid string) (string, error) { return postgres.SetAside(data, uid) },
 			Addresses: addresses, Patroni: loopback{},
+			Watcher: events, Repairs: setByHand(router),
 		},
 		inventory: inv,
-		close:     func() { addresses.Close(); router.Close(); sd.Close() },
+		close:     func() { events.close(); addresses.Close(); router.Close(); sd.Close() },
 	}, nil
 }
 

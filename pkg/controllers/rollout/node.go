@@ -50,7 +50,7 @@ func (n *Node) wanted() []byte {
 }
 
 func content(p plan.Plan) []byte {
-	p.Inputs, p.Writer = plan.Inputs{}, ""
+	p.Inputs, p.Writer, p.Freeze = plan.Inputs{}, "", nil
 	return plan.Encode(p)
 }
 
@@ -80,10 +80,13 @@ func (n *Node) waits(nodes []Node) observed.Condition {
 		c.Message = fmt.Sprintf("node %s is away; its change is written when its agent is back", n.Name)
 		return c
 	}
+	if n.held() {
+		return n.frozen(c, n.Name, "the change waits on node %s, which is frozen; its turn comes after that")
+	}
 	c.Message = fmt.Sprintf("the change waits on node %s until its turn", n.Name)
 	for i := range nodes {
 		o := &nodes[i]
-		if o.Name == n.Name || !o.Alive || o.Stored == nil || o.Empty {
+		if o.Name == n.Name || !o.Alive || o.Stored == nil || o.Empty || o.held() {
 			continue
 		}
 		switch o.state() {
@@ -91,6 +94,9 @@ func (n *Node) waits(nodes []Node) observed.Condition {
 			c.Message = fmt.Sprintf("the change waits on node %s until node %s has answered its plan", n.Name, o.Name)
 			return c
 		case notGood:
+			if _, is := o.freezeOf(); is {
+				return o.frozen(c, n.Name, "the change waits on node %s: it reached node "+o.Name+" already, which is frozen")
+			}
 			c.Message = fmt.Sprintf("the change stops before node %s: %s", n.Name, o.trouble())
 			return c
 		}

@@ -69,10 +69,10 @@ func Decide(nodes []Node) Decision {
 	for i := range nodes {
 		n := &nodes[i]
 		switch {
-		case n.Stored == nil, !n.changed(), n.Empty && n.Alive, n == next:
+		case n.Stored == nil, !n.changed(), n.Empty && n.Alive, n == next: // a freeze is no change: it goes to all at once
 			d.Values[n.Name] = n.wanted()
 		default:
-			d.Values[n.Name] = n.Stored.Value
+			d.Values[n.Name] = n.keep()
 			d.Waiting = append(d.Waiting, n.waits(nodes))
 		}
 	}
@@ -99,11 +99,15 @@ func order(nodes []Node) []Node {
 // that node may change: newer content must be able to put it right, and nobody
 // is to follow it. Several such nodes (their ports were taken, say) are put right
 // one after the other.
+//
+// A frozen node takes no change and holds nobody up: its turn comes when the freeze
+// is over. Only one whose change had gone out before stops the others, because it may
+// begin with it at any moment.
 func pick(nodes []Node) *Node {
 	var flying, broken, changed []*Node
 	for i := range nodes {
 		n := &nodes[i]
-		if !n.Alive || n.Stored == nil || n.Empty {
+		if !n.Alive || n.Stored == nil || n.Empty || n.held() {
 			continue
 		}
 		switch n.state() {

@@ -18,7 +18,7 @@ import (
 // nodes of the cluster's members. Other kinds are another concern's business: a
 // bad service must not keep PostgreSQL from being configured.
 func problems(in controllers.Input, kinds []string) []observed.Condition {
-	self := desired.Load(in.Snapshot, in.Layout, in.Cluster, allKinds...)
+	self := desired.Load(in.Snapshot, in.Layout, in.Cluster, append(slices.Clone(allKinds), freezeKind)...)
 	all := append(slices.Clone(self.Problems), desired.Check(self, neighbours(in, self))...)
 	var cs []observed.Condition
 	for _, p := range all {

@@ -18,6 +18,7 @@ func (t *Topology) Rollout(in controllers.Input, concern string, want map[string
 	var out []controllers.Output
 	var cs []observed.Condition
 	for name, p := range want {
+		p.Freeze = t.freeze(concern)
 		_, alive := t.Alive(name)
 		n := rollout.Node{Name: name, Want: p, Alive: alive, Leads: t.Leads(name)}
 		key := in.Layout.PlanKey(name, in.Cluster, concern)

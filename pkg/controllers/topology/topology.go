@@ -29,6 +29,9 @@ func Inputs() []controllers.Access {
 		{Family: keys.PatroniKey, Part: "leader"},
 	}
 	// Ports must be free on every node and addresses belong to one cluster, so the documents of the whole fleet matter.
+	in = append(in,
+		controllers.Access{Family: keys.Desired, Part: freezeKind},
+		controllers.Access{Family: keys.Defaults, Part: freezeKind})
 	for _, kind := range allKinds {
 		in = append(in,
 			controllers.Access{Family: keys.Desired, Part: kind, Fleet: true},
@@ -67,6 +70,7 @@ type Topology struct {
 // The conditions are what is wrong or worth knowing; ok is false when nothing may
 // be planned: then the last good plans stay (R4).
 func Load(in controllers.Input, kinds ...string) (t *Topology, cs []observed.Condition, ok bool) {
+	kinds = append(slices.Clone(kinds), freezeKind) // it concerns every concern
 	t = &Topology{
 		Docs: desired.Load(in.Snapshot, in.Layout, in.Cluster, kinds...), in: in, Leaving: map[string]bool{},
 		Removing: desired.Load(in.Snapshot, in.Layout, in.Cluster, "postgres").Removing(),

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"strings"
 
 	"github.com/pgctrl/pgctrl/pkg/plan"
@@ -17,9 +16,8 @@ import (
 // Every server held down is told so again each time: it is a lease, which a health
 // check would lift otherwise. A server held up is told on an edge (the targets
 // changed, or the caller says so), and when it is down although its check passes:
-// then somebody put it down by hand, or we did a moment ago. One that is insisted on is
-// told each time, because its check may fail (Patroni's pause). What was set to maint
-// or drain by hand is undone (R9).
+// then somebody put it down by hand, or we did a moment ago. What was set to maint
+// or drain by hand is undone (R9), unless the unit says hands off; Repairs tells.
 //
 // On an edge the state file is rewritten first, so that a reload at any later
 // instant starts from these targets, and sessions to read-write servers that are
@@ -35,7 +33,7 @@ func (r *Router) Assert(ctx context.Context, unit plan.Unit, edge bool) (moves i
 	if edge {
 		fileErr = r.composeState(ctx, u, unit)
 	}
-	before, after, err := r.command(ctx, unit, edge)
+	before, after, err := r.command(ctx, u, unit, edge)
 	if err != nil {
 		u.edge = true
 		return 0, errors.Join(fmt.Errorf("assert routes of %s: %w", unit.Unit, err), fileErr)
@@ -65,18 +63,30 @@ func (r *Router) composeState(ctx context.Context, u *unitState, unit plan.Unit)
 }
 
 // command sends one batch: the states before, what to change, and the states after.
-// What the states before call for beyond that takes a second batch.
-func (r *Router) command(ctx context.Context, unit plan.Unit, edge bool) (before, after States, err error) {
+// What the states after it call for beyond that takes a second batch.
+func (r *Router) command(ctx context.Context, u *unitState, unit plan.Unit, edge bool) (before, after States, err error) {
 	cmds := commands(unit, edge)
 	before, after, err = r.run(ctx, unit, cmds)
 	if before == nil {
+		u.last = nil
 		return nil, nil, err
 	}
-	if more := repairs(unit, after); len(more) > 0 {
-		var repaired States
-		var err2 error
-		if _, repaired, err2 = r.run(ctx, unit, more); repaired != nil {
-			after = repaired
+	last := u.last
+	if edge {
+		last = nil // HAProxy may be another process, or told something else by us
+	}
+	u.last = after
+	if found := hands(unit, last, before, after); len(found) > 0 {
+		var more []string
+		for _, h := range found {
+			more = append(more, h.undo...)
+		}
+		_, repaired, err2 := r.run(ctx, unit, more)
+		if repaired != nil {
+			after, u.last = repaired, repaired
+		}
+		if err2 == nil {
+			u.undid(found)
 		}
 		err = errors.Join(err, err2)
 	}
@@ -120,37 +130,6 @@ func commands(unit plan.Unit, edge bool) []string {
 		}
 	})
 	return append(append(downs, ups...), cuts...)
-}
-
-// repairs says what the states call for: things set by hand are undone, and a
-// server that is down although it is held up and its check passes is put up.
-func repairs(unit plan.Unit, now States) []string {
-	var out []string
-	each(unit, func(_ plan.RouteRole, path string, srv plan.RouteServer, t plan.Target) {
-		backend, server, _ := strings.Cut(path, "/")
-		st, ok := now.get(backend, server)
-		if !ok {
-			return
-		}
-		byHand := st.Maint || st.Drain
-		if byHand {
-			out = append(out, "set server "+path+" state ready")
-			if t.Held == plan.Down { // leaving maint means up until a check fails
-				out = append(out, "set server "+path+" health down")
-			}
-		}
-		up := t.Held == plan.Up || t.Held == plan.Insist
-		if up && !st.Up && (st.Checked || byHand) {
-			out = append(out, "set server "+path+" health up")
-		}
-		if srv.Weight > 0 && st.weight != srv.Weight {
-			out = append(out, fmt.Sprintf("set server %s weight %d", path, srv.Weight))
-		}
-		if net.ParseIP(srv.Address) != nil && (st.addr != srv.Address || st.port != srv.Port) {
-			out = append(out, fmt.Sprintf("set server %s addr %s port %d", path, srv.Address, srv.Port))
-		}
-	})
-	return out
 }
 
 // refused reports whether an answer is a no. Success is silent, but for a change of

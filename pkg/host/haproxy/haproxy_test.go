@@ -136,35 +136,6 @@ func TestMove(t *testing.T) {
 	}
 }
 
-// TestHandsAreUndone: what somebody sets by hand is put back by the next Assert.
-func TestHandsAreUndone(t *testing.T) {
-	t.Parallel()
-	l := newLab(t)
-	u := l.unit("m1")
-	l.up(u)
-	until(t, 5*time.Second, "m1's check passed", func() bool { return l.states()["primary"]["m1"].Checked })
-	for _, cmd := range []string{
-		"set server primary/m1 state maint",
-		"set server primary/m1 state drain",
-		"set server primary/m1 health down",
-		"set server primary/m1 weight 0",
-		"set server primary/m1 addr 127.0.0.9 port 9",
-		"set server primary/m2 health up",
-		"set server replica/m3 state maint",
-	} {
-		if _, err := ask(t.Context(), l.router.admin(testUnit), cmd); err != nil {
-			t.Fatal(err)
-		}
-		_, err := l.router.Assert(t.Context(), u, false)
-		must(t, err)
-		st := l.states()
-		m1 := st["primary"]["m1"]
-		if !m1.Up || m1.weight != 100 || m1.port != l.servers["m1"].port || st["primary"]["m2"].Up || st["replica"]["m3"].Maint {
-			t.Errorf("after %q and an Assert: %+v", cmd, st)
-		}
-	}
-}
-
 // TestOldWorkerIsCut: a session that an old worker carries ends when its server is
 // no longer the primary; one to the replica service does not.
 func TestOldWorkerIsCut(t *testing.T) {

@@ -63,6 +63,10 @@ type unitState struct {
 	edge bool
 	// cut ends the work of the last edge on old workers.
 	cut context.CancelFunc
+	// last is what the servers were doing at the last Assert; nil when that is not known.
+	last States
+	// undone is what was set by hand and put back, until Repairs is asked.
+	undone []Hand
 }
 
 // NewRouter makes a router. Close ends what it does in the background.

@@ -19,7 +19,12 @@ const (
 	opStopped = 0
 	opRunning = 2
 
+	checkFailed = 2
 	checkPassed = 3 // or 4, passed with a condition
+
+	// Bits of a check's state.
+	checkConfigured = 0x02
+	checkEnabled    = 0x04
 
 	adminMaint = 0x01 // set maint by hand
 	adminDrain = 0x08 // drained by hand
@@ -35,7 +40,7 @@ type State struct {
 	Maint bool `json:"maint,omitempty"`
 	Drain bool `json:"drain,omitempty"`
 
-	op, admin, weight, health, sinceChange, checkStatus, checkResult, port int
+	op, admin, weight, health, sinceChange, checkStatus, checkResult, checkState, port int
 
 	addr string
 }
@@ -65,7 +70,7 @@ func parseStates(text string) (States, error) {
 		}
 		var s State
 		for i, to := range map[int]*int{5: &s.op, 6: &s.admin, 7: &s.weight, 9: &s.sinceChange,
-			10: &s.checkStatus, 11: &s.checkResult, 12: &s.health, 18: &s.port} {
+			10: &s.checkStatus, 11: &s.checkResult, 12: &s.health, 13: &s.checkState, 18: &s.port} {
 			n, err := strconv.Atoi(f[i])
 			if err != nil {
 				return nil, fmt.Errorf("parse show servers state: line %q: column %d: %w", line, i+1, err)

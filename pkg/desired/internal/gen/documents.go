@@ -21,6 +21,7 @@ type sample struct {
 }
 
 var samples = map[string]sample{
+	"freeze":   {"", []string{"until=2026-01-31T18:30:00Z"}},
 	"members":  {"pg-test-3", []string{"node=pg3"}},
 	"nodes":    {"pg1", []string{"address=10.10.10.11"}},
 	"postgres": {},
