@@ -58,7 +58,7 @@ func (c *cluster) retireNow(ctx context.Context, con *concern, p plan.Plan, s st
 		}
 	}
 	if frozen != nil {
-		cond, _ := wait(observed.Frozen, fmt.Sprintf("it is to be removed and is left as it is while %s exists", frozen))
+		cond, _ := wait(observed.Frozen, fmt.Sprintf("it is to be removed and is left as it is %s", frozen.lasts()))
 		cond.Next = frozen.next(c.name, c.a.o.Node)
 		return cond, DriftEvery
 	}

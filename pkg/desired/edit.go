@@ -116,7 +116,7 @@ func (k *Kind) assignment(document, a string) ([]edit, *Problem) {
 		return nil, &p
 	}
 	if strings.HasPrefix(document, "defaults/") && f.Own && nameOf(document) == "" {
-		return fail(name, "", fmt.Sprintf("expected a field that all %s can share, found one that each has for itself", k.Name))
+		return fail(name, "", k.notShared())
 	}
 	v, err := f.assigned(entry, raw)
 	if err != nil {

@@ -80,11 +80,20 @@ func dropOwn(k *Kind, set settings) []Problem {
 		delete(set, path)
 		out = append(out, Problem{
 			Key: s.key, Kind: k.Name, Line: s.line, Column: s.column, Field: path, Reason: observed.InvalidDocument,
-			Message:    fmt.Sprintf("expected a field that all %s can share, found one that each has for itself", k.Name),
+			Message:    k.notShared(),
 			Suggestion: "set it in " + own,
 		})
 	}
 	return out
+}
+
+// notShared says why a field can't have a default for the fleet.
+func (k *Kind) notShared() string {
+	all := "clusters"
+	if k.Named {
+		all = k.Name
+	}
+	return fmt.Sprintf("expected a field that all %s can share, found one that each has for itself", all)
 }
 
 func (k *Kind) withDefaults(name string, set settings) settings {

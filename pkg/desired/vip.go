@@ -60,16 +60,6 @@ func lastOf(p netip.Prefix) netip.Addr {
 	return netip.AddrFrom4(b)
 }
 
-// checkVIP: one address for all clusters is an address that they fight over.
-func checkVIP(d *resolved) []Problem {
-	if s, ok := d.set["address"]; ok && s.key != d.key {
-		p := d.problem("address", "expected a field that all clusters can share, found one that each has for itself")
-		p.Suggestion = "set it in the cluster's own document vip"
-		return []Problem{p}
-	}
-	return nil
-}
-
 // vipProblem is a problem with the virtual address, at the place where it is written.
 func (c *Cluster) vipProblem(format string, args ...any) Problem {
 	return c.resolved["vip"].problem("address", format, args...)
@@ -134,7 +124,6 @@ func (v *VIP) String() string { return fmt.Sprintf("virtual address %s", v.Addre
 var _ = register(Kind{
 	Name:    "vip",
 	Meaning: "The cluster's virtual address, which is always on the confirmed primary's node.",
-	check:   checkVIP,
 	store:   func(c *Cluster, _ string, doc any) { c.VIP = *doc.(*VIP) },
 }, VIP{}, nil)
 

@@ -18,14 +18,16 @@ const cluster = "pg-test"
 type sample struct {
 	name string
 	base []string
+	// with is what a field needs beside it, by its path.
+	with map[string][]string
 }
 
 var samples = map[string]sample{
-	"freeze":   {"", []string{"until=2026-01-31T18:30:00Z"}},
-	"members":  {"pg-test-3", []string{"node=pg3"}},
-	"nodes":    {"pg1", []string{"address=10.10.10.11"}},
-	"postgres": {},
-	"services": {"reports", []string{"port=5440", "role=replica"}},
+	"freeze":   {base: []string{"until=2026-01-31T18:30:00Z"}},
+	"members":  {name: "pg-test-3", base: []string{"node=pg3"}},
+	"nodes":    {"pg1", []string{"address=10.10.10.11"}, map[string][]string{"clusters": {"roles=[proxy]"}}},
+	"postgres": {with: map[string][]string{"state": {"confirm=" + cluster}}},
+	"services": {name: "reports", base: []string{"port=5440", "role=replica"}},
 	"vip":      {},
 }
 
@@ -148,8 +150,8 @@ func example(k *desired.Kind, f desired.Field) (set, put string) {
 	case k.Named:
 		document += "/" + s.name
 	}
-	set = fmt.Sprintf("pgctrl set %s %s %s", scope, document, f.Example)
-	return set, fmt.Sprintf("etcdctl put %s '%s'", k.Key(keys.Default, cluster, s.name), flow(f, append(slices.Clone(s.base), f.Example)))
+	set = strings.Join(slices.Concat([]string{"pgctrl set", scope, document}, s.with[f.Path], []string{f.Example}), " ")
+	return set, fmt.Sprintf("etcdctl put %s '%s'", k.Key(keys.Default, cluster, s.name), flow(f, slices.Concat(s.base, s.with[f.Path], []string{f.Example})))
 }
 
 // flow is assignments as a mapping on one line; the last is of field f, and takes

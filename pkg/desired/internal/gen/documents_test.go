@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -28,7 +29,7 @@ func TestExamplesAreTrue(t *testing.T) {
 			key, text := words[2], []byte(strings.Trim(words[3], "'"))
 			assignment := set[strings.LastIndex(set, " ")+1:]
 			document := k.Name + "/" + samples[k.Name].name
-			typed, err := desired.SetFields(document, nil, append(samples[k.Name].base, assignment))
+			typed, err := desired.SetFields(document, nil, slices.Concat(samples[k.Name].base, samples[k.Name].with[f.Path], []string{assignment}))
 			if err != nil {
 				t.Errorf("%s: %v", set, err)
 				continue
