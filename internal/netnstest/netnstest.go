@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -91,6 +92,19 @@ func (n *Net) Plug(t testing.TB, host, name string, addresses ...string) {
 		script = append(script, "addr add "+a+" dev "+name)
 	}
 	n.IP(t, host, append(script, "link set "+name+" up")...)
+	n.await(t, "switch", port, "state forwarding")
+	n.await(t, host, name, "state UP")
+}
+
+// await waits until an interface is as told: a busy kernel takes a while to pass on
+// that a cable is plugged in, and until then it drops every packet.
+func (n *Net) await(t testing.TB, host, name, state string) {
+	t.Helper()
+	for start := time.Now(); !strings.Contains(n.Show(t, host, "-d", "link", "show", "dev", name), state); time.Sleep(2 * time.Millisecond) {
+		if time.Since(start) > 5*time.Second {
+			t.Fatalf("interface %s of %s is not in %q", name, host, state)
+		}
+	}
 }
 
 // Name is what `ip netns` calls the host.

@@ -44,8 +44,8 @@ type Manager struct {
 	enders     ender
 	noEndsOnce sync.Once
 	life       context.Context
-	end        context.CancelFunc
-	tickles    sync.WaitGroup
+	cancel     context.CancelFunc
+	background sync.WaitGroup
 	// watchBuffer is the size of Watch's receive buffer in bytes; 0: the kernel's default.
 	watchBuffer int
 }
@@ -55,14 +55,14 @@ func New(o Options) *Manager {
 	if o.Log == nil {
 		o.Log = zap.NewNop()
 	}
-	life, end := context.WithCancel(context.Background())
-	return &Manager{o: o, now: time.Now, enders: kernelEnder{}, life: life, end: end}
+	life, cancel := context.WithCancel(context.Background())
+	return &Manager{o: o, now: time.Now, enders: kernelEnder{}, life: life, cancel: cancel}
 }
 
 // Close ends what still runs in the background. Addresses stay as they are.
 func (m *Manager) Close() {
-	m.end()
-	m.tickles.Wait()
+	m.cancel()
+	m.background.Wait()
 }
 
 // Hold adds the address with the given lifetime, or refreshes it; the kernel drops
@@ -148,7 +148,8 @@ func over(ctx context.Context, now time.Time) error {
 
 // Drop ends the connections on the address and removes it from every interface. An
 // absent address is success, and connections that it left behind are ended all
-// the same. removed: it was here.
+// the same. removed: it was here. Of thousands of connections the last are ended
+// in the background; those that are made after Drop are none of them.
 //
 // It is done also when ctx has ended: nothing is asked that could take long, and an
 // address that must go must not stay because somebody was in a hurry.
@@ -172,7 +173,9 @@ func (m *Manager) Drop(_ context.Context, a plan.Address) (removed bool, err err
 			}
 			removed = true
 		}
-		m.tickle(t, m.endConnections(t, time.Time{}))
+		late, left := m.endConnections(t, m.now().Add(lateBudget))
+		m.endRest(t, left)
+		m.tickle(t, late)
 		return nil
 	})
 	if err != nil {

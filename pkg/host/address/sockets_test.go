@@ -123,7 +123,9 @@ func announceFrom(t *testing.T, w *world, host string) {
 
 type noEnder struct{}
 
-func (noEnder) end(target, time.Time) ([]connection, error) { return nil, errCannotEnd }
+func (noEnder) find(target) ([]connection, error) { return make([]connection, 1), nil }
+
+func (noEnder) end(cs []connection, _ time.Time) ([]connection, error) { return cs, errCannotEnd }
 
 // A kernel without the ability costs a note in the log, once.
 func TestKernelThatCannotEnd(t *testing.T) {
@@ -137,5 +139,34 @@ func TestKernelThatCannotEnd(t *testing.T) {
 	}
 	if n := logs.FilterMessageSnippet("left to their clients").Len(); n != 1 || logs.Len() != 1 {
 		t.Errorf("%d notes, %d lines", n, logs.Len())
+	}
+}
+
+// slowEnder ends nothing before its caller has run out of time, as with many connections.
+type slowEnder struct{ kernelEnder }
+
+func (s slowEnder) end(cs []connection, until time.Time) ([]connection, error) {
+	if time.Until(until) < endBudget/2 {
+		return cs, nil
+	}
+	return s.kernelEnder.end(cs, until)
+}
+
+// What there was no time for is ended in the background, and nothing that came later.
+func TestTheRestIsEndedAfterDrop(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, v6)
+	w.hold(t, time.Minute)
+	before := w.dial(t, "client")
+	w.RemoveByHand(t) // so that only what comes after the address went has anything to end
+	w.m.enders = slowEnder{}
+	w.drop(t)
+	w.hold(t, time.Minute)
+	after := w.dial(t, "client")
+	if err := ended(before, time.Second); err == nil || isTimeout(err) {
+		t.Errorf("the connection from before: %v", err)
+	}
+	if err := ended(after, 200*time.Millisecond); !isTimeout(err) {
+		t.Errorf("the connection made after the drop ended: %v", err)
 	}
 }

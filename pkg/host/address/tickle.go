@@ -35,7 +35,7 @@ func (m *Manager) tickle(t target, ended []connection) {
 		return
 	}
 	ended = ended[:min(len(ended), maxTickled)]
-	m.tickles.Go(func() {
+	m.background.Go(func() {
 		defer unix.Close(fd)
 		start := time.Now()
 		for _, after := range tickleAfter {
@@ -50,6 +50,25 @@ func (m *Manager) tickle(t target, ended []connection) {
 					m.o.Log.Debug("a client was not asked", zap.Stringer("client", c.remote), zap.Error(err))
 				}
 			}
+		}
+	})
+}
+
+// endRest ends connections in the background, by their cookies, so that those made
+// meanwhile are not meant.
+func (m *Manager) endRest(t target, left []connection) {
+	if len(left) == 0 || m.life.Err() != nil {
+		return
+	}
+	m.background.Go(func() {
+		err := m.in(func() error {
+			for len(left) > 0 && m.life.Err() == nil {
+				left = m.end(t, left, m.now().Add(endBudget))
+			}
+			return nil
+		})
+		if err != nil {
+			m.notEnded(t, err)
 		}
 	})
 }

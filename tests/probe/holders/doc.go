@@ -8,9 +8,10 @@
 // come in the order in which the kernel sent them: however late this program gets to
 // run, an overlap of microseconds is one and a hand-over without overlap is none.
 // The kernel changes addresses of all namespaces under one lock and tells about it
-// before it lets go, so that order is the order of the changes. The one exception: a
-// new IPv6 address is told by a kernel worker, in well under a millisecond. The times
-// are those of reading, on this program's monotonic clock.
+// before it lets go, so that order is the order of the changes. A new IPv6 address is
+// told, and gets its local route, by a kernel worker, some milliseconds after it was
+// asked for on a busy machine; it counts from then. The times are those of reading, on
+// this program's monotonic clock.
 //
 // # What is no holder
 //

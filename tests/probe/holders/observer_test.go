@@ -62,7 +62,7 @@ func (w *world) leave(host string) {
 
 func (w *world) judge(asked ...Move) Report {
 	w.t.Helper()
-	time.Sleep(20 * time.Millisecond) // an IPv6 addition is told a moment after it
+	time.Sleep(50 * time.Millisecond) // an IPv6 addition is told a moment after it
 	tl := w.o.Stop()
 	r := tl.Judge(asked...)
 	if len(r.Blind) > 0 {
@@ -95,13 +95,16 @@ func TestPlantedSecondHolder(t *testing.T) {
 		w.observe()
 		time.Sleep(20 * time.Millisecond)
 		w.take("b")
+		for start := time.Now(); w.a == v6 && len(w.o.Holders()) < 2 && time.Since(start) < time.Second; {
+			time.Sleep(time.Millisecond) // the kernel's worker; package comment
+		}
 		time.Sleep(20 * time.Millisecond)
 		w.leave("b")
 		r := w.judge()
 		if len(r.Doubles) != 1 || len(r.Flaps) != 0 || strings.Join(r.Doubles[0].Hosts, " ") != "a b" {
 			w.t.Fatalf("not caught: %s", r)
 		}
-		if d := r.Doubles[0].To.Sub(r.Doubles[0].From); d < 15*time.Millisecond || d > 500*time.Millisecond {
+		if d := r.Doubles[0].To.Sub(r.Doubles[0].From); d < 10*time.Millisecond || d > 500*time.Millisecond {
 			w.t.Errorf("planted for 20 ms, reported for %s", d)
 		}
 	})
@@ -132,7 +135,7 @@ func TestOrderIsTheKernels(t *testing.T) {
 	w := newWorld(t, v4)
 	w.observe()
 	stop, busy := make(chan struct{}), sync.WaitGroup{}
-	for range 2 * runtime.NumCPU() {
+	for range runtime.NumCPU() {
 		busy.Go(func() {
 			for n := 0; ; n++ {
 				select {
