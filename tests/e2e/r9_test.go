@@ -50,8 +50,8 @@ func drifts(primary, replica string) []drift {
 	const file = "/etc/haproxy/$C.cfg"
 	writeBackend, readBackend := "primary", "replica"
 	return []drift{
-		{"a file's content", `echo '# by hand' >>` + file, `! grep -q 'by hand' ` + file},
-		{"a file replaced by an editor", `sed -i '1i # by hand' ` + file, `! grep -q 'by hand' ` + file},
+		{"a file's content", `echo '# drifted here' >>` + file, `! grep -q 'drifted here' ` + file},
+		{"a file replaced by an editor", `sed -i '1i # drifted here' ` + file, `! grep -q 'drifted here' ` + file},
 		{"a file removed", `rm ` + file, `test -e ` + file},
 		{"a file's mode", `chmod 0666 ` + file, `test "$(stat -c %a ` + file + `)" = 640`},
 		{"the mode of Patroni's file", `chmod 0666 /etc/patroni/$C.yml`, `test "$(stat -c %a /etc/patroni/$C.yml)" = 640`},
