@@ -201,8 +201,8 @@ func TestFreezeLeavesAlone(t *testing.T) {
 	statusReady(ctx, t)
 	leader, next := leaderAndNext(ctx, t)
 	h := hosts.Node(next)
+	until := time.Now().Add(25 * time.Second).Truncate(time.Second) // a document's times have whole seconds
 	must[string](t)(hosts.Pgctrl(ctx, "freeze", cluster, "haproxy", "--for", "25s", "--reason", "a test"))
-	until := time.Now().Add(25 * time.Second)
 	must[string](t)(hosts.Infra.Exec(ctx, "systemctl", "stop", "pgctrl-server"))
 	t.Cleanup(func() {
 		_, _ = hosts.Infra.Exec(context.Background(), "systemctl", "start", "pgctrl-server")
