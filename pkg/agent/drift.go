@@ -147,6 +147,10 @@ func (c *cluster) repairedByRouter(concern, unit string) {
 		now := time.Now()
 		c.mu.Lock()
 		con := c.concerns[concern]
+		if con == nil {
+			c.mu.Unlock()
+			return
+		}
 		f := con.fight(r.What)
 		f.noticed(now, time.Time{}, r.Was)
 		f.repaired(now)

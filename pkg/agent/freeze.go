@@ -39,7 +39,7 @@ type freeze struct {
 // frozen looks for the file; nil: there is none. One that can't be looked at
 // counts as there, since leaving things alone can be made up for.
 func (a *Agent) frozen(cluster string) *freeze {
-	for _, path := range []string{a.o.FreezeFile, a.o.FreezeFile + "." + cluster} {
+	for _, path := range a.freezeFiles(cluster) {
 		_, err := os.Lstat(path)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -166,15 +166,23 @@ func (c *cluster) frozenConcern(con *concern, p plan.Plan, now time.Time) *freez
 }
 
 // lookForThaw wakes the work when a freeze file came or went: nothing else about
-// the cluster need change then.
+// the cluster need change then. It reads no file, since routes wait for it.
 func (c *cluster) lookForThaw() {
-	now := c.a.frozen(c.name)
+	exists := false
+	for _, path := range c.a.freezeFiles(c.name) {
+		_, err := os.Lstat(path)
+		exists = exists || !errors.Is(err, fs.ErrNotExist)
+	}
 	c.mu.Lock()
-	before := c.freeze
+	known := c.freeze != nil
 	c.mu.Unlock()
-	if (now == nil) != (before == nil) {
+	if exists != known {
 		poke(c.wakeWork)
 	}
+}
+
+func (a *Agent) freezeFiles(cluster string) []string {
+	return []string{a.o.FreezeFile, a.o.FreezeFile + "." + cluster}
 }
 
 // frozen looks for the file and says once when the answer is another one.

@@ -39,8 +39,8 @@ func (c *cluster) routeLoop(ctx context.Context) {
 		case <-timer.C:
 		}
 		c.a.beat(c.name)
-		c.lookForThaw()
 		timer.Reset(c.assertRoutes(ctx))
+		c.lookForThaw()
 	}
 }
 

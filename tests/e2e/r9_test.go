@@ -50,8 +50,8 @@ func drifts(primary, replica string) []drift {
 	const file = "/etc/haproxy/$C.cfg"
 	writeBackend, readBackend := "primary", "replica"
 	return []drift{
-		{"a file's content", `echo '# by hand' >>` + file, `! grep -q 'by hand' ` + file},
-		{"a file replaced by an editor", `sed -i '1i # by hand' ` + file, `! grep -q 'by hand' ` + file},
+		{"a file's content", `echo '# drifted here' >>` + file, `! grep -q 'drifted here' ` + file},
+		{"a file replaced by an editor", `sed -i '1i # drifted here' ` + file, `! grep -q 'drifted here' ` + file},
 		{"a file removed", `rm ` + file, `test -e ` + file},
 		{"a file's mode", `chmod 0666 ` + file, `test "$(stat -c %a ` + file + `)" = 640`},
 		{"the mode of Patroni's file", `chmod 0666 /etc/patroni/$C.yml`, `test "$(stat -c %a /etc/patroni/$C.yml)" = 640`},
@@ -201,8 +201,8 @@ func TestFreezeLeavesAlone(t *testing.T) {
 	statusReady(ctx, t)
 	leader, next := leaderAndNext(ctx, t)
 	h := hosts.Node(next)
+	until := time.Now().Add(25 * time.Second).Truncate(time.Second) // a document's times have whole seconds
 	must[string](t)(hosts.Pgctrl(ctx, "freeze", cluster, "haproxy", "--for", "25s", "--reason", "a test"))
-	until := time.Now().Add(25 * time.Second)
 	must[string](t)(hosts.Infra.Exec(ctx, "systemctl", "stop", "pgctrl-server"))
 	t.Cleanup(func() {
 		_, _ = hosts.Infra.Exec(context.Background(), "systemctl", "start", "pgctrl-server")
