@@ -279,3 +279,17 @@ func TestDriverRefuses(t *testing.T) {
 		}
 	})
 }
+
+// TestReleaseIsRepeated: a release that etcd did not get is written when it can be.
+func TestReleaseIsRepeated(t *testing.T) {
+	withVIP(t, func(t *testing.T, w *vipWorld) {
+		w.host(1).host.SetPostgres(recovering())
+		w.etcd.Cut(node(1))
+		after(8 * time.Second)
+		w.expectHolder(0)
+		expect(t, "record", w.vipRecord().State, observed.VIPHeld)
+		w.etcd.Heal(node(1))
+		after(15 * time.Second)
+		expect(t, "record", w.vipRecord().State, observed.VIPReleased)
+	})
+}

@@ -24,6 +24,8 @@ const (
 	handover = AddressLifetime + time.Second
 	// PatroniEvery is how often the local Patroni is asked; an answer counts that long.
 	PatroniEvery = time.Second
+	// restFor is how long a node rests that neither leads nor has the address.
+	restFor = 5 * time.Second
 	// SilentFor is how long all proof may be silent, and how old PostgreSQL's word may be
 	// on which the address is taken.
 	SilentFor = time.Second
@@ -131,6 +133,9 @@ type HoldDecision struct {
 // one proof; drop needs none.
 func Hold(h Holding, now time.Time) HoldDecision {
 	d := HoldDecision{After: RefreshEvery}
+	if !h.OnHost && !h.leads() {
+		d.After = restFor // whatever concerns this node comes as an event
+	}
 	why := h.mustGo(now)
 	switch {
 	case why != "":
