@@ -182,7 +182,7 @@ func (v *vip) once(ctx context.Context, a plan.Address) time.Duration {
 	}
 	now := time.Now()
 	v.c.mu.Lock()
-	h := v.holdingLocked(a, now)
+	h, unsaid := v.holdingLocked(a, now)
 	touched := v.touched
 	v.c.mu.Unlock()
 	d := plan.Hold(h, now)
@@ -190,7 +190,7 @@ func (v *vip) once(ctx context.Context, a plan.Address) time.Duration {
 	if h.View.Leader.Member == h.Member && h.Lease.Lease != h.View.Leader.Lease || h.Lease.AskedAt.Before(h.SteppedAt) {
 		poke(v.wakeLease)
 	}
-	next := min(d.After, plan.RefreshEvery)
+	next := d.After
 	switch {
 	case d.Drop:
 		if !v.drop(ctx, a, d) {
@@ -206,8 +206,11 @@ func (v *vip) once(ctx context.Context, a plan.Address) time.Duration {
 	if d.Announce {
 		v.announce(ctx, a)
 	}
-	if d.WriteHeld || d.WriteReleased {
+	switch {
+	case d.WriteHeld, d.WriteReleased:
 		next = min(next, v.write(ctx, a, d.WriteHeld))
+	case unsaid && !h.OnHost:
+		next = min(next, v.write(ctx, a, false)) // the first try may not have arrived
 	}
 	return max(next, 0)
 }

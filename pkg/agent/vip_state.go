@@ -74,8 +74,9 @@ func (v *vip) hereLocked(here bool) {
 	}
 }
 
-// holdingLocked is all that the decision is made of, at this moment.
-func (v *vip) holdingLocked(a plan.Address, now time.Time) plan.Holding {
+// holdingLocked is all that the decision is made of, at this moment. unsaid: this agent
+// gave the address up, and etcd does not say so yet.
+func (v *vip) holdingLocked(a plan.Address, now time.Time) (h plan.Holding, unsaid bool) {
 	c := v.c
 	s := c.lookLocked()
 	own, _ := c.info.Own()
@@ -83,7 +84,7 @@ func (v *vip) holdingLocked(a plan.Address, now time.Time) plan.Holding {
 		v.known.SteppedAt = now
 		c.log.Warn("the wall clock stepped; what was proven before is void until etcd is read again")
 	}
-	h := v.known
+	h = v.known
 	h.Node, h.Member, h.Address = c.a.o.Node, own.Name, a.Network
 	h.View, h.LeaderAt = s.view, s.leaderAt
 	h.Back, h.Usurped = s.back || c.foreign(), c.a.usurped.Load()
@@ -91,6 +92,7 @@ func (v *vip) holdingLocked(a plan.Address, now time.Time) plan.Holding {
 	h.Record = s.vip
 	if s.vip != nil && s.vipRev == v.given {
 		given := *s.vip
+		unsaid = given.HeldBy(c.a.o.Node) && !h.Back && !h.Usurped
 		given.State = observed.VIPReleased
 		h.Record = &given
 	}
@@ -102,7 +104,7 @@ func (v *vip) holdingLocked(a plan.Address, now time.Time) plan.Holding {
 	if v.confirmedAt.IsZero() && s.view.Confirmed() && s.view.Leader.Member == own.Name && !h.OnHost {
 		v.confirmedAt = now
 	}
-	return h
+	return h, unsaid
 }
 
 // localLocked takes PostgreSQL's last answer in.

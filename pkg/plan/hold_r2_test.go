@@ -1,6 +1,7 @@
 package plan_test
 
 import (
+	"flag"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +12,13 @@ import (
 // TestR2OneHolder: whatever happens to Patroni, the agents, the network and the
 // clocks, no two hosts have the address; and when it is over, the leader's has it.
 func TestR2OneHolder(t *testing.T) {
+	// Some faults need one another; 100 stories, the default, find them most of the time.
+	if f := flag.Lookup("rapid.checks"); f.Value.String() == f.DefValue {
+		defer func() { _ = flag.Set("rapid.checks", f.DefValue) }()
+		if err := flag.Set("rapid.checks", "600"); err != nil {
+			t.Fatal(err)
+		}
+	}
 	rapid.Check(t, func(t *rapid.T) {
 		w := newWorld(rapid.Int64().Draw(t, "seed"), rapid.IntRange(2, 3).Draw(t, "nodes"), rapid.Bool().Draw(t, "failsafe"))
 		run := func(d time.Duration) {
