@@ -197,7 +197,9 @@ func TestRestoredEtcd(t *testing.T) {
 					return ts["m2"].Held == plan.Up && ts["m1"].Held == plan.Down
 				})
 			}
-			within(t, 10*time.Second, "nobody distrusts", func() bool { return a1.Status().Distrust == nil && a2.Status().Distrust == nil && a3.Status().Distrust == nil })
+			within(t, 10*time.Second, "nobody distrusts", func() bool {
+				return a1.Status().Distrust == nil && a2.Status().Distrust == nil && a3.Status().Distrust == nil
+			})
 		})
 	}
 }
