@@ -94,8 +94,10 @@ func (c *computer) read() {
 	if e, ok := c.Snapshot.Get(c.Layout.Scope(c.Cluster) + "config"); ok {
 		c.config, _ = patroni.ParseConfig(e.Value) // one that can't be read says nothing
 	}
+	// A plan of another store's time says nothing about what this one's documents want.
+	store, _ := observed.Read[observed.Store](c.Snapshot, c.Layout.StoreKey())
 	c.each(keys.Plan, func(ref keys.Ref, e kv.KV) {
-		if p, err := plan.Decode(e.Value); err == nil {
+		if p, err := plan.Decode(e.Value); err == nil && (store.Incarnation == "" || p.Store == store.Incarnation) {
 			put(c.plans, ref, stored{Plan: p, key: e.Key, revision: e.ModRevision})
 		}
 	})
