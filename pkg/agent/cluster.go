@@ -192,6 +192,9 @@ func (c *cluster) lookLocked() state {
 		}
 		c.a.store.proven(at, rev)
 		c.state.view.FreshAt = at
+		if !at.IsZero() && stepped(at, time.Now()) {
+			c.state.view.FreshAt = time.Time{}
+		}
 	}
 	s := c.state
 	rec, _ := c.a.store.store()

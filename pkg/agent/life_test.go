@@ -142,3 +142,27 @@ func TestFlappingLeaderIsReported(t *testing.T) {
 		expect(t, "LeaderFlapping", found, true)
 	})
 }
+
+// Patroni's dynamic configuration needs etcd and a confirmed primary, whatever is
+// kept; of the postgres plan a boot without etcd applies the unit alone, and the unit's
+// driver never starts a Patroni that is stopped.
+func TestStartWithoutEtcdWritesNoPatroniConfiguration(t *testing.T) {
+	simulate(t, func(t *testing.T, w *world) {
+		p := postgresPlan(1, 0)
+		p.Secrets = nil
+		u := p.Resources[0].(plan.Unit)
+		u.Files = []plan.File{{Path: "/etc/patroni/c.yml", Mode: "0640", Content: "scope: c"}}
+		p.Resources = plan.Resources{u, plan.Patroni{Patroni: "c", Config: map[string]any{"ttl": 30}}}
+		w.etcd.Put(layout.PlanKey("pg1", "c", "postgres"), string(plan.Encode(p)))
+		a1, _, _ := settle(t, w)
+		after(2 * time.Second)
+		a1.stop()
+		h := agenttest.New("machinepg1")
+		h.SetPostgres(writable(1))
+		off := startOffline(t, w, a1.dir, h)
+		after(time.Minute)
+		expect(t, "acts", strings.Join(h.Events(), ", "),
+			"prepare patroni@c.service, apply patroni@c.service, prepare haproxy@c.service, apply haproxy@c.service")
+		expect(t, "concerns", len(off.Status().Clusters[0].Concerns), 2)
+	})
+}

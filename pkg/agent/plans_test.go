@@ -62,6 +62,7 @@ func TestR4_UnusablePlanKeepsTheLastGoodOne(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			simulate(t, func(t *testing.T, w *world) {
 				_, a2, _ := settle(t, w)
+				after(agent.SettleAfterMove) // reports wait for the move to be over
 				n := len(a2.host.Events())
 				loaded := w.report(2, "haproxy").Loaded
 				rev := w.etcd.Put(layout.PlanKey("pg2", "c", "haproxy"), c.value)

@@ -135,7 +135,7 @@ func TestRestoredEtcd(t *testing.T) {
 			h1.SetPostgres(writable(1))
 			h2.SetPostgres(recovering())
 			m.put(layout.Leader("c"), "m1")
-			_, stop1 := startAt(t, m, 1, h1, t.TempDir())
+			a1, stop1 := startAt(t, m, 1, h1, t.TempDir())
 			defer stop1()
 			dir := t.TempDir()
 			a2, stop2 := startAt(t, m, 2, h2, dir)
@@ -164,8 +164,7 @@ func TestRestoredEtcd(t *testing.T) {
 			defer stop2()
 			a3, stop3 := startAt(t, m, 3, h3, t.TempDir()) // it knows nothing to compare with
 			defer stop3()
-			within(t, 15*time.Second, "agent 2 holds off", func() bool { return a2.Status().Distrust != nil })
-			_ = a3
+			within(t, 15*time.Second, "they hold off", func() bool { return a1.Status().Distrust != nil && a2.Status().Distrust != nil })
 			before2 := len(h2.Asserts())
 			<-time.After(3 * time.Second)
 			for _, as := range append(h1.Asserts()[before1:], h2.Asserts()[before2:]...) {
@@ -190,13 +189,17 @@ func TestRestoredEtcd(t *testing.T) {
 				p := m.primary()
 				return p.Member == "m2" && p.Store == next
 			})
+			before1 = len(h1.Asserts())
+			within(t, 15*time.Second, "the agent that ran through it all asserts again", func() bool { return len(h1.Asserts()) > before1 })
 			for _, h := range []*agenttest.Host{h1, h2, h3} {
 				within(t, 15*time.Second, "everybody routes to m2", func() bool {
 					ts := h.Targets("primary")
 					return ts["m2"].Held == plan.Up && ts["m1"].Held == plan.Down
 				})
 			}
-			within(t, 10*time.Second, "nobody distrusts", func() bool { return a2.Status().Distrust == nil && a3.Status().Distrust == nil })
+			within(t, 10*time.Second, "nobody distrusts", func() bool {
+				return a1.Status().Distrust == nil && a2.Status().Distrust == nil && a3.Status().Distrust == nil
+			})
 		})
 	}
 }

@@ -90,8 +90,12 @@ func (c *computer) read() {
 	if e, ok := c.Snapshot.Get(c.Layout.Scope(c.Cluster) + "config"); ok {
 		c.config, _ = patroni.ParseConfig(e.Value) // one that can't be read says nothing
 	}
+	// A plan of another store's time says nothing about what this one's documents want.
+	store, _ := observed.Read[observed.Store](c.Snapshot, c.Layout.StoreKey())
 	c.each(keys.Plan, func(ref keys.Ref, e kv.KV) {
-		if p, err := plan.Head(e.Value); err == nil && (c.formed == nil || p.UID == c.formed.UID) {
+		p, err := plan.Head(e.Value)
+		ours := (c.formed == nil || p.UID == c.formed.UID) && (store.Incarnation == "" || p.Store == store.Incarnation)
+		if err == nil && ours {
 			put(c.plans, ref, stored{Plan: p, key: e.Key, value: e.Value, revision: e.ModRevision})
 		}
 	})
