@@ -20,7 +20,7 @@ type Postgres struct {
 	SynchronousMode      string         `yaml:"synchronous_mode" default:"off" enum:"off,on,strict" effect:"reload" example:"on" says:"on: a commit waits for a replica while there is one; strict: also when there is none, so that writes stop rather than be lost."`
 	FailsafeMode         bool           `yaml:"failsafe_mode" default:"true" effect:"reload" example:"false" says:"The primary keeps leading without etcd for as long as it sees all members."`
 	UsePgRewind          bool           `yaml:"use_pg_rewind" default:"true" effect:"reload" example:"false" says:"A former primary is rewound to follow the new one, rather than copied again."`
-	State                string         `yaml:"state" default:"present" enum:"present,absent" own:"true" effect:"move" example:"absent" says:"absent removes the whole cluster from every host; its data are kept. It takes the cluster's name in confirm. See pgctrl remove."`
+	State                string         `yaml:"state" default:"present" enum:"present,absent" own:"true" effect:"move" example:"present" says:"absent removes the whole cluster from every host; its data are kept. It takes the cluster's name in confirm. See pgctrl remove."`
 	Confirm              string         `yaml:"confirm" own:"true" note:"none" effect:"none" example:"pg-test" says:"The cluster's name, typed, without which state: absent is refused."`
 	UseSlots             bool           `yaml:"use_slots" default:"true" effect:"reload" example:"false" says:"The primary keeps WAL for every member by replication slots."`
 }

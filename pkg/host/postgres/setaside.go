@@ -38,7 +38,7 @@ func SetAside(data, uid string) (where string, err error) {
 		return "", &plan.Refusal{
 			Reason:  observed.ApplyFailed,
 			Message: fmt.Sprintf("PostgreSQL (pid %d) still runs in %s", pid, data),
-			Next:    fmt.Sprintf("ps -fp %d", pid),
+			Next:    fmt.Sprintf("kill -INT %d (PostgreSQL stops at once and in order)", pid),
 		}
 	}
 	to := data + setAsideMark + uid[:min(8, len(uid))]
