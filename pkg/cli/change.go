@@ -129,6 +129,9 @@ func (a *app) commit(ctx context.Context, l *live, c change) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
+	if err := a.reserved(ctx, client, l, c); err != nil {
+		return 0, err
+	}
 	guards := append([]store.Guard{}, c.guards...)
 	var ops []store.Op
 	r := record{Schema: 1, Who: whoami(a.deps.Getenv), From: from(a.deps.Getenv), Why: c.why, At: a.deps.Now().UTC().Truncate(time.Second)}

@@ -21,7 +21,8 @@ func (a *app) serverCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "server", Short: "Run the controllers",
 		Long: "Runs the controllers in the foreground: documents in, plans for every host out.\n" +
-			"Several servers may run; one leads. With none, routing still follows the leader.",
+			"Several servers may run, each with an --id of its own; one leads, and when it is gone\n" +
+			"another takes over within 6 seconds. With none, routing still follows the leader.",
 		Example: "  pgctrl server run\n  pgctrl server run --listen 127.0.0.1:9640 --log-level debug",
 		Args:    cobra.NoArgs, RunE: run,
 	}

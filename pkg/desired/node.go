@@ -12,7 +12,7 @@ type Node struct {
 	Address string   `yaml:"address" format:"ip" required:"true" effect:"move" example:"10.10.10.11" says:"The IP address at which the other nodes and the clients reach this host."`
 	Roles   []string `yaml:"roles" enum:"infra,proxy" effect:"reload" example:"[infra]" says:"What the host does besides running members: proxy runs HAProxy for clusters that need no member there; infra is for DNS and monitoring, which this version does not have."`
 	// Clusters narrows role proxy; see Proxies.
-	Clusters []string `yaml:"clusters" effect:"move" example:"[pg-test]" says:"Which clusters a node with role proxy serves; none named: every cluster. Clusters behind one proxy need ports of their own there."`
+	Clusters []string `yaml:"clusters" effect:"move" example:"[pg-test]" says:"Which clusters a node with role proxy serves; none named: every cluster. It means nothing without the role. Clusters behind one proxy need ports of their own there."`
 }
 
 const roleProxy = "proxy"
@@ -38,11 +38,6 @@ var _ = register(Kind{
 func checkNode(d *resolved) []Problem {
 	n := d.doc.(*Node)
 	var out []Problem
-	if len(n.Clusters) > 0 && !n.HasRole(roleProxy) {
-		p := d.problem("clusters", "expected role proxy beside it, which is what it narrows, found roles %s", spell(n.Roles))
-		p.Suggestion = "set roles to [proxy]"
-		out = append(out, p)
-	}
 	for _, c := range n.Clusters {
 		if err := keys.CheckCluster(c); err != nil {
 			out = append(out, d.problem("clusters", "%s", err))

@@ -84,6 +84,7 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	saveMemory()
 	s := &server{Options: o, registry: registry()}
 	listener, err := net.Listen("tcp", o.Listen)
 	if err != nil {

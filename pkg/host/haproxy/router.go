@@ -43,6 +43,8 @@ type Router struct {
 
 	mu    sync.Mutex
 	units map[string]*unitState
+	// claims are the ports that units were found free and have not all bound yet.
+	claims claims
 
 	// cuts counts the background work that ends sessions in old workers.
 	cuts sync.WaitGroup

@@ -132,5 +132,5 @@ func (p *Program) checkPorts(ctx context.Context, name, path, cfg string) error 
 				Next:    fmt.Sprintf("ss -ltnp 'sport = :%d'", b.Port)}
 		}
 	}
-	return nil
+	return p.r.claims.take(name, path, binds, time.Now())
 }
