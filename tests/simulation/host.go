@@ -26,6 +26,7 @@ type host struct {
 
 	agents  []*process // every run, the last is the present one
 	agent   *agent.Agent
+	rig     *rig
 	running bool
 	dir     string // the present agent's state directory
 	oldDir  string // what it was when the faults began
@@ -82,6 +83,7 @@ func (h *host) startAgent() {
 	ctx, cancel := context.WithCancel(w.ctx)
 	p.stop = cancel
 	rig := &rig{h: h, p: p, bug: w.o.Bug}
+	h.rig = rig
 	a, err := agent.New(agent.Options{
 		Node: h.node, Address: func() string { return h.address }, Version: "simulated", StateDir: h.dir,
 		Host: rig.wire(), Log: w.log, FreezeFile: filepath.Join(h.dir, "freeze"),

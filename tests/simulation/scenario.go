@@ -17,7 +17,7 @@ import (
 const (
 	formWithin     = 90 * time.Second
 	convergeWithin = 90 * time.Second
-	quietFor       = 15 * time.Second
+	quietFor       = 12 * time.Second
 )
 
 var serviceDoc = layout.ClusterDoc(cluster, "services/primary")
@@ -201,7 +201,7 @@ func (w *World) calm() {
 	if why != "" {
 		return
 	}
-	w.run(5 * time.Second)
+	w.run(loopWait + 5*time.Second) // Patroni writes its member keys once more
 	w.mu.Lock()
 	quiet := time.Now()
 	w.mu.Unlock()
