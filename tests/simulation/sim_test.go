@@ -4,12 +4,10 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
 
@@ -116,8 +114,8 @@ func TestSameSeedSameTrace(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			a, b := simulate(t, Options{Seed: seed}), simulate(t, Options{Seed: seed})
-			if d := cmp.Diff(strings.Split(a.Trace.String(), "\n"), strings.Split(b.Trace.String(), "\n")); d != "" {
-				t.Errorf("two runs of one seed differ:\n%s", d)
+			if d := differ(a.Trace, b.Trace); d != "" {
+				t.Errorf("two runs of one seed differ: %s", d)
 			}
 		})
 	}
