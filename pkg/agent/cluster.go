@@ -47,6 +47,8 @@ type cluster struct {
 	// eventAt is when the oldest event arrived that routes have not acted on.
 	eventAt time.Time
 
+	vip *vip
+
 	// confirmLoop's own: the pause after a write that failed on this basis.
 	notBefore time.Time
 	failedOn  basis
@@ -68,6 +70,7 @@ func newCluster(a *Agent, name string) *cluster {
 		wakeWork:    make(chan struct{}, 1),
 		wakeLocal:   make(chan struct{}, 1),
 	}
+	c.vip = newVIP(c)
 	c.drivers = a.o.Host.Drivers(name, c.secrets.lookup)
 	return c
 }
@@ -84,7 +87,7 @@ func poke(ch chan struct{}) {
 // run starts the cluster's goroutines and returns when all have ended.
 func (c *cluster) run(ctx context.Context) {
 	var wg sync.WaitGroup
-	for _, f := range []func(context.Context){c.routeLoop, c.confirmLoop, c.watchPostgres, c.workLoop, c.follow} {
+	for _, f := range []func(context.Context){c.routeLoop, c.confirmLoop, c.watchPostgres, c.workLoop, c.vip.run, c.follow} {
 		wg.Go(func() { f(ctx) })
 	}
 	wg.Wait()
@@ -109,7 +112,7 @@ func (c *cluster) follow(ctx context.Context) {
 			return
 		}
 		c.mu.Lock()
-		c.mirror, c.state.view.Known = m, true
+		c.mirror, c.state.view.Known, c.state.knownAt = m, true, time.Now()
 		c.mu.Unlock()
 		c.log.Info("following the leader", zap.Int64("revision", m.Snapshot().Revision()))
 		c.wakeAll()
@@ -132,6 +135,9 @@ func (c *cluster) changed(rev int64, cs []store.Change) {
 		c.eventAt = now
 	}
 	c.mu.Unlock()
+	if n.any() || n.vip {
+		poke(c.vip.wake)
+	}
 	if n.any() {
 		poke(c.wakeRoutes)
 		poke(c.wakeConfirm)
@@ -146,6 +152,7 @@ func (c *cluster) changed(rev int64, cs []store.Change) {
 }
 
 func (c *cluster) wakeAll() {
+	poke(c.vip.wake)
 	poke(c.wakeRoutes)
 	poke(c.wakeConfirm)
 	poke(c.wakeWork)

@@ -106,6 +106,7 @@ func (c *cluster) restore(all map[string]kept) {
 		con.restored = &k.Plan
 		c.concerns[name] = con
 		c.accept(k.Plan, k.Revision)
+		c.vip.inForce(name, k.Plan)
 	}
 }
 

@@ -20,6 +20,10 @@
 //	confirmLoop  the only one that writes this cluster's primary key
 //	watchPostgres  the standing connection to this node's own PostgreSQL
 //	workLoop     plans: compare, apply, report; one concern after another
+//	vip.run      the only one that adds, refreshes and removes the virtual address, by
+//	             plan.Hold; beside it, while there is one, four that ask: the kernel for
+//	             changes, the local Patroni, etcd for the leader key's lease, the network
+//	             for other holders; and one for each write of the record
 //
 // # Ordering
 //
@@ -38,7 +42,7 @@
 // # Who may block
 //
 // The mirrors' callbacks: never. routeLoop: for one Assert, at most AssertTimeout.
-// confirmLoop: for one transaction, nothing else; the question to another member's
+// vip.run: for the kernel, never for etcd or Patroni. confirmLoop: for one transaction, nothing else; the question to another member's
 // Patroni is a goroutine of its own. workLoop: for a driver, at most ApplyTimeout;
 // nothing that is urgent waits for it. The reporter: for etcd. A slow reader of the
 // control socket holds up nobody: it reads a copy.
@@ -66,13 +70,18 @@
 //	a plan's key vanishes              the same: absence is not deletion (R6); the report says Unmanaged
 //	another etcd, or one gone back     keeps everything, acquires nothing: StoreChanged
 //	another machine has our node name  at the start: waits and says so; later: stands still until it is free
+//	the virtual address, etcd away     kept while the lease lasts (its seconds - 5) or Patroni on loopback
+//	                                   says yes; not taken
+//	this agent, with the address       the kernel drops it 5 s after the last refresh; an agent that is back
+//	                                   before keeps it
+//	the wall clock steps               no proof counts until etcd was read again; a second without drops
 //	a freeze file exists               applies and repairs nothing of the cluster, takes plans in, answers
 //	                                   them with Frozen and what differs; follows the leader as ever
 //	a secret is absent                 WaitingForSecret; looked for every second; what is loaded is kept so
 //
 // # Stopping
 //
-// SIGTERM keeps everything on the host. The presence key is left to its lease (10
+// SIGTERM keeps everything on the host; the virtual address lives for its 5 s. The presence key is left to its lease (10
 // s) instead of being removed: a restart takes less, and a key that came and went
 // would be NodeAbsent at every upgrade. An agent that stays away is absent after
 // those 10 s, as it would be had it crashed.

@@ -39,6 +39,16 @@ type state struct {
 	// key range is ordered by itself, not with the others. It waits here, because a
 	// view with the new primary under the old leader has nobody to send clients to.
 	ahead *observed.Primary
+	// vip is the record of the virtual address as etcd has it, vipRev its mod revision;
+	// vipSeen is the newest revision that said anything about the key.
+	vip             *observed.VIP
+	vipRev, vipSeen int64
+	// absent is since when each node has had no presence that was seen before.
+	present map[string]bool
+	absent  map[string]time.Time
+	// knownAt is when the cluster's keys were read first: nodes without presence then
+	// count as absent since.
+	knownAt time.Time
 	// revision is the highest revision folded, revisionAt when; back is set once
 	// etcd was seen below it.
 	revision   int64
@@ -49,6 +59,7 @@ type state struct {
 // news is what a fold changed, so that only those concerned are woken.
 type news struct {
 	leader  bool // the leader or primary record moved on
+	vip     bool // the virtual address's record, or a node's presence
 	cluster bool // anything else of the view
 	bad     []error
 }
@@ -57,15 +68,18 @@ func (n news) any() bool { return n.leader || n.cluster }
 
 // follow lists what one cluster's follower reads, and nothing else (R10).
 func follow(l keys.Layout, cluster string) []string {
-	return []string{l.Scope(cluster), l.PrimaryKey(cluster), l.ReadyPrefix(cluster)}
+	return []string{l.Scope(cluster), l.PrimaryKey(cluster), l.ReadyPrefix(cluster), l.VIPKey(cluster), l.Prefix(keys.Alive)}
 }
 
 // project makes Patroni's heartbeats equal and re-stamped leaderships different:
 // the same name at another revision or under another lease is news here, although
 // its value did not change.
 func project(l keys.Layout) func(kv.KV) []byte {
-	scope := l.Prefix(keys.PatroniKey)
+	scope, alive := l.Prefix(keys.PatroniKey), l.Prefix(keys.Alive)
 	return func(e kv.KV) []byte {
+		if strings.HasPrefix(e.Key, alive) {
+			return nil // that it exists is all
+		}
 		if !strings.HasPrefix(e.Key, scope) {
 			return e.Value
 		}
@@ -98,6 +112,10 @@ func (s *state) fold(l keys.Layout, rev int64, cs []store.Change, now time.Time)
 		switch {
 		case ref.Family == keys.Primary:
 			n.leader = s.foldPrimary(c, rev, &n) || n.leader
+		case ref.Family == keys.VIP:
+			n.vip = s.foldVIP(c, rev, &n) || n.vip
+		case ref.Family == keys.Alive:
+			n.vip = s.foldAlive(ref.Node, c.New != nil, now) || n.vip
 		case ref.Family == keys.PatroniKey && ref.Doc == "leader":
 			n.leader = s.foldLeader(c, rev, now) || n.leader
 		case ref.Family == keys.PatroniKey:

@@ -22,6 +22,10 @@ type Host struct {
 	Postgres func(cluster string, own plan.Member) PostgresWatcher
 	// Peers asks a member's Patroni what its PostgreSQL does.
 	Peers Peers
+	// Addresses makes virtual addresses so.
+	Addresses Addresses
+	// Patroni asks this host's own Patroni.
+	Patroni LocalPatroni
 	// Inventory says what is installed.
 	Inventory Inventory
 	// Takeover makes room for a unit before it is applied for the first time.

@@ -14,6 +14,9 @@ type metrics struct {
 	converge    *prometheus.HistogramVec // concern
 	reports     *prometheus.CounterVec   // result
 	viewAge     *prometheus.GaugeVec     // cluster
+	vipHeld     *prometheus.GaugeVec     // cluster
+	vipActs     *prometheus.CounterVec   // cluster, act
+	vipSeconds  *prometheus.HistogramVec // cluster
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -34,6 +37,11 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		viewAge: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "pgagent_view_age_seconds", Help: "Age of the newest proof that the view of etcd is current."}, []string{"cluster"}),
 	}
+	m.vipHeld = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "pgagent_vip_held", Help: "1 while the cluster's virtual address is on this host."}, []string{"cluster"})
+	m.vipActs = counter("pgagent_vip_acts_total", "Times that the virtual address was added or removed, by act.", "cluster", "act")
+	m.vipSeconds = histogram("pgagent_vip_take_seconds", "From this node's member seen confirmed to the virtual address added.", fast, "cluster")
+	r.MustRegister(m.vipHeld, m.vipActs, m.vipSeconds)
 	r.MustRegister(m.moveSeconds, m.moves, m.asserts, m.confirmed, m.confirms, m.confirmTime, m.drift, m.converge, m.reports, m.viewAge)
 	return m
 }

@@ -77,7 +77,8 @@ func (o *Options) check() error {
 	case o.StateDir == "":
 		return errors.New("start agent: no state directory was given")
 	case o.Host.Drivers == nil || o.Host.Router == nil || o.Host.Postgres == nil ||
-		o.Host.Peers == nil || o.Host.Inventory == nil || o.Host.Takeover == nil:
+		o.Host.Peers == nil || o.Host.Inventory == nil || o.Host.Takeover == nil ||
+		o.Host.Addresses == nil || o.Host.Patroni == nil:
 		return errors.New("start agent: a part of the host was not wired")
 	}
 	if err := keys.CheckNode(o.Node); err != nil {

@@ -72,6 +72,9 @@ func (c *cluster) composeLocked(con *concern, conds []observed.Condition, s stat
 			r.Facts[observed.FactReplayed] = strconv.FormatInt(c.replayed, 10)
 		}
 	}
+	if con.name == vipConcern {
+		c.vip.reportLocked(&r)
+	}
 	c.factsLocked(con, &r)
 	observed.Sort(r.Conditions)
 	return r

@@ -44,6 +44,7 @@ type ClusterStatus struct {
 	PostgreSQL LocalStatus          `json:"postgresql"`
 	Concerns   []ConcernStatus      `json:"concerns"`
 	Routes     []RouteStatus        `json:"routes,omitempty"`
+	VIP        *VIPStatus           `json:"vip,omitempty"`
 	Why        []observed.Condition `json:"why,omitempty"`
 }
 
@@ -153,6 +154,10 @@ func (c *cluster) status(now time.Time) ClusterStatus {
 		})
 	}
 	out.Routes = c.routeStatusLocked(now)
+	out.VIP = c.vip.statusLocked(s, now)
+	if cut := c.vip.cutOffLocked(s, now); cut != nil {
+		out.Why = append(out.Why, *cut)
+	}
 	if c.freeze != nil {
 		out.Why = append(out.Why, c.freeze.note(c.name, c.a.o.Node))
 	}

@@ -174,10 +174,11 @@ func anyBad(cs []observed.Condition, t observed.Type) bool {
 func (c *cluster) settle(con *concern, p plan.Plan, rev int64, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !ok || con.rev != rev {
+	if !ok || con.rev != rev || c.freeze != nil && con.name == vipConcern && len(p.Resources) == 0 {
 		return
 	}
 	con.loaded = &p
+	c.vip.inForce(con.name, p)
 	if !con.received.IsZero() {
 		took := time.Since(con.received)
 		con.received = time.Time{}
@@ -261,6 +262,8 @@ func (c *cluster) diff(ctx context.Context, r plan.Resource) (plan.Diff, error) 
 		return c.drivers.Unit.Diff(ctx, r)
 	case plan.Patroni:
 		return c.drivers.Patroni.Diff(ctx, r)
+	case plan.Address:
+		return c.vip.diff(r), nil
 	}
 	return nil, fmt.Errorf("compare %s: no driver for it", r.ID())
 }
@@ -279,6 +282,9 @@ func (c *cluster) apply(ctx context.Context, con *concern, r plan.Resource, at p
 		return err
 	case plan.Patroni:
 		return c.drivers.Patroni.Apply(ctx, r, at)
+	case plan.Address:
+		c.vip.follow(&r)
+		return nil
 	}
 	return fmt.Errorf("apply %s: no driver for it", r.ID())
 }

@@ -34,6 +34,7 @@ it takes writes and every member streams. Nodes whose agent is there but that ha
 no document are registered by the way. On nodes that have a cluster already, the
 new one gets the next free block of ports (+100).`,
 		Example: `  pgctrl create pg-test --on pg1,pg2,pg3
+  pgctrl create pg-test --on pg1,pg2,pg3 --vip 10.10.10.9/24
   pgctrl create pg-test --on pg1 --version 15 --wait 2m
   pgctrl create pg-test --on pg1,pg2,pg3 --dry-run`,
 		Args: cobra.ExactArgs(1), ValidArgsFunction: a.complete(nil),
@@ -49,7 +50,7 @@ new one gets the next free block of ports (+100).`,
 	c.Flags().Lookup("wait").DefValue = createWait.String()
 	c.Flags().StringSliceVar(&n.on, "on", nil, "the nodes, the first member's first")
 	c.Flags().IntVar(&n.version, "version", 0, "PostgreSQL major version; the newest that all the nodes have")
-	c.Flags().StringVar(&n.vip, "vip", "", "virtual address, as in 10.10.10.9/24 (not part of this version yet)")
+	c.Flags().StringVar(&n.vip, "vip", "", "virtual address that follows the primary, with the length of its network, as in 10.10.10.9/24")
 	_ = c.RegisterFlagCompletionFunc("on", a.completeNodeLists)
 	return c
 }
@@ -74,10 +75,6 @@ func cutLast(s, sep string) (before, after string) {
 }
 
 func (a *app) create(ctx context.Context, n newCluster) error {
-	if n.vip != "" {
-		return fail("--vip: virtual addresses are not part of this version yet. Nothing was written.").
-			then("pgctrl create %s --on %s (clients connect to any node: pgctrl url %s)", n.name, strings.Join(n.on, ","), n.name)
-	}
 	if err := n.check(); err != nil {
 		return err
 	}
@@ -208,6 +205,12 @@ func (a *app) documentsOf(l *live, n newCluster) (change, []string, error) {
 	if n.version != 0 {
 		key := l.layout.ClusterDoc(n.name, "postgres")
 		if c.writes[key], err = desired.SetFields("postgres", c.writes[key], []string{"version=" + itoa(n.version)}); err != nil {
+			return c, nil, problemsOf(l, err)
+		}
+	}
+	if n.vip != "" {
+		key := l.layout.ClusterDoc(n.name, "vip")
+		if c.writes[key], err = desired.SetFields("vip", nil, []string{"address=" + n.vip}); err != nil {
 			return c, nil, problemsOf(l, err)
 		}
 	}

@@ -181,6 +181,9 @@ func remarks(m status.Member) []string {
 			out = append(out, r.text)
 		}
 	}
+	if m.VIP != "" {
+		out = append(out, "vip "+m.VIP)
+	}
 	return out
 }
 

@@ -15,8 +15,9 @@ func (a *app) urlCommand() *cobra.Command {
 	var replica bool
 	c := &cobra.Command{
 		Use: "url <cluster>", Short: "How clients connect",
-		Long: "Prints the connection URL of a service. It names every node that routes, so a\n" +
-			"client finds the primary through whichever is up; the password is not in it.",
+		Long: "Prints the connection URL of a service: the cluster's virtual address if it has one,\n" +
+			"else every node that routes, so that a client finds the primary through whichever\n" +
+			"is up. The password is not in it.",
 		Example: "  pgctrl url pg-test\n  pgctrl url pg-test --replica\n  pgctrl url pg-test --service default\n" +
 			`  PGPASSWORD=$(pgctrl secret show pg-test postgres) psql "$(pgctrl url pg-test)"`,
 		Args: cobra.ExactArgs(1), ValidArgsFunction: a.complete(completeClusters),
@@ -62,7 +63,8 @@ func serviceNames(c *desired.Cluster) []string {
 	return out
 }
 
-// clusterURL is the URL of a service over every node that routes to it.
+// clusterURL is the URL of a service over the virtual address, or over every node that
+// routes to it.
 func clusterURL(c *desired.Cluster, service string) (string, error) {
 	var port int
 	for _, s := range c.ServiceList() {
@@ -74,6 +76,9 @@ func clusterURL(c *desired.Cluster, service string) (string, error) {
 		names := serviceNames(c)
 		return "", fail("cluster %s has no service %s (it has %s)%s", c.Name, service, oneOf(names), didYouMean(service, names)).
 			then("pgctrl get %s --effective", c.Name)
+	}
+	if v := &c.VIP; v.On() && !c.Invalid("vip") {
+		return fmt.Sprintf("postgres://postgres@%s/postgres", net.JoinHostPort(v.Host(), fmt.Sprint(port))), nil
 	}
 	var hosts []string
 	for _, n := range c.ProxyNodes() {

@@ -326,5 +326,8 @@ func milestones(s status.ClusterStatus) []milestone {
 	if total > 0 && right == total {
 		out = append(out, milestone{"routes", fmt.Sprintf("routes %d of %d", right, total)})
 	}
+	if s.VIP != nil && s.VIP.Node != "" && s.VIP.Member == s.Primary {
+		out = append(out, milestone{"vip", fmt.Sprintf("vip %s on %s", s.VIP.Address, s.VIP.Node)})
+	}
 	return out
 }

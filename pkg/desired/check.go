@@ -21,6 +21,8 @@ func Check(cluster *Cluster, others []*Cluster) []Problem {
 	}
 	out = append(out, checkOwnPorts(cluster)...)
 	out = append(out, checkForeignPorts(cluster, others)...)
+	out = append(out, checkAddress(cluster)...)
+	out = append(out, checkForeignAddress(cluster, others)...)
 	sortProblems(out)
 	return out
 }

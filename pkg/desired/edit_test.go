@@ -79,7 +79,13 @@ func TestSetFieldsErrors(t *testing.T) {
 		{"postgres", "a: [", "port=5440", `postgres: line 1, column 4: expected YAML: sequence end token ']' not found`},
 		{"defaults/members", "", "node=pg1", `defaults/members: node: expected a field that all members can share, found one that each has for itself`},
 		{"postgers", "", "port=1", `unknown document "postgers"; did you mean "postgres"?`},
-		{"vip", "", "address=1", `document "vip" is not supported by this version`},
+		{"backup", "", "address=1", `document "backup" is not supported by this version`},
+		{"vip", "", "adress=10.10.10.8/24", `vip: unknown field "adress"; did you mean "address"?`},
+		{"vip", "", "address=10.10.10.8", `vip: address: expected an IP address with the length of its network, found "10.10.10.8"; did you mean "10.10.10.8/24"?`},
+		{"vip", "", "address=10.10.10.0/24", `vip: address: expected the address of a host in 10.10.10.0/24, found "10.10.10.0/24"`},
+		{"vip", "", "address=10.10.10.255/24", `vip: address: expected the address of a host in 10.10.10.0/24, found "10.10.10.255/24"`},
+		{"vip", "", "address=127.0.0.2/8", `vip: address: expected an address that other hosts can reach, found "127.0.0.2/8"`},
+		{"vip", "", "interface=a b", `vip: interface: expected text, found "a b"`},
 	} {
 		_, err := SetFields(c.document, []byte(c.text), strings.Split(c.set, "|"))
 		if err == nil || err.Error() != c.want {

@@ -74,7 +74,7 @@ type Field struct {
 	Max     string   `json:"max,omitempty"`
 	Pattern string   `json:"pattern,omitempty"`
 	Enum    []string `json:"enum,omitempty"`
-	// Format names a check that no pattern can make: "ip" or "node", or
+	// Format names a check that no pattern can make: "ip", "cidr" or "node", or
 	// says what a pattern means: "path".
 	Format string `json:"format,omitempty"`
 	Unit   string `json:"unit,omitempty"`

@@ -184,6 +184,8 @@ func drawField(t *rapid.T, f Field) (*value, bool) {
 		return scalarValue(rapid.SampledFrom(f.Enum).Draw(t, "enum")), true
 	case f.Format == "ip":
 		return scalarValue(rapid.SampledFrom([]string{"10.0.0.1", "::1", "2001:db8::5"}).Draw(t, "ip")), true
+	case f.Format == "cidr":
+		return scalarValue(rapid.SampledFrom([]string{"10.0.0.9/24", "2001:db8::9/64"}).Draw(t, "cidr")), true
 	case f.Format == "path":
 		return scalarValue("/data/pg"), true
 	}

@@ -66,7 +66,7 @@ func register(k Kind, model any, entries map[string]*entryRule) *Kind {
 
 // later are documents that DESIGN has and this version does not.
 var later = []string{
-	"vip", "pgbouncer", "users", "databases", "hba", "backup", "dns", "log", "monitor", "hooks", "freeze",
+	"pgbouncer", "users", "databases", "hba", "backup", "dns", "log", "monitor", "hooks", "freeze",
 }
 
 // Kinds returns every kind of this version, sorted by name.

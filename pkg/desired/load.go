@@ -22,6 +22,8 @@ type Cluster struct {
 	Services map[string]*Service
 	// Stats is HAProxy's own page; only Port and Enabled mean something.
 	Stats Service
+	// VIP is the virtual address; without a document it has none.
+	VIP VIP
 	// Nodes are all nodes of the fleet. Clusters share them: do not change one.
 	Nodes map[string]*Node
 	// Revision is the newest mod revision of what the cluster is made of: its

@@ -41,6 +41,8 @@ func (f *Field) Expects() string {
 		return "one of " + strings.Join(f.Enum, ", ")
 	case f.Format == "ip":
 		return "an IP address"
+	case f.Format == "cidr":
+		return "an IP address with the length of its network"
 	case f.Format == "node":
 		return "the name of a node"
 	case f.Format == "path":
@@ -228,6 +230,8 @@ func (f *Field) formatted(v *value) (any, string, string) {
 			return nil, f.mismatch(v), fmt.Sprintf("did you mean %q?", p.Addr().String())
 		}
 		return nil, f.mismatch(v), ""
+	case "cidr":
+		return f.parseCIDR(v)
 	case "node":
 		if err := keys.CheckNode(v.source); err != nil {
 			return nil, err.Error(), ""

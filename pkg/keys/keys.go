@@ -138,6 +138,9 @@ func (l Layout) NodePlans(node string) string { return l.root("plan", node, "") 
 // PrimaryKey is a cluster's confirmed primary.
 func (l Layout) PrimaryKey(cluster string) string { return l.root("primary", cluster) }
 
+// VIPKey is the holder of a cluster's virtual address.
+func (l Layout) VIPKey(cluster string) string { return l.root("vip", cluster) }
+
 // ReadyKey is what a member's own agent vouches for.
 func (l Layout) ReadyKey(cluster, member string) string { return l.root("ready", cluster, member) }
 

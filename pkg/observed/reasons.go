@@ -42,7 +42,12 @@ const (
 	FixedAtForming     Reason = "FixedAtForming"
 	RouteDiffers       Reason = "RouteDiffers"
 	Frozen             Reason = "Frozen"
+	NoInterface        Reason = "NoInterface"
 	Internal           Reason = "Internal"
+	AddressTaken       Reason = "AddressTaken"
+	AddressConflict    Reason = "AddressConflict"
+	AddressNotHeld     Reason = "AddressNotHeld"
+	AgentCutOff        Reason = "AgentCutOff"
 )
 
 // Meaning explains every reason in one sentence.
@@ -87,5 +92,10 @@ var Meaning = map[Reason]string{
 	RouteDiffers:       "a node does not send a read-write service to the confirmed primary",
 	Frozen:             "a file on the node says to leave it alone: nothing is applied or repaired there until the file is removed; routes still follow the leader",
 	FixedAtForming:     "a setting that was taken once, when the cluster formed, says something else now; that has no effect",
+	AddressTaken:       "another cluster has this virtual address too; neither changes anything on any host",
+	AddressConflict:    "a host that should not have the virtual address answers for it on the network",
+	AddressNotHeld:     "the virtual address is not on the confirmed primary's node",
+	AgentCutOff:        "the agent can't reach etcd, and Patroni on the same node can",
+	NoInterface:        "no network interface of the node is fit for the virtual address",
 	Internal:           "a fault in pgctrl itself; the log has the details",
 }

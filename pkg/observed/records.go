@@ -38,6 +38,35 @@ func (p Primary) Replaces(old Primary) bool {
 	return p.Epoch > old.Epoch || p.Epoch == old.Epoch && p.Sequence > old.Sequence
 }
 
+// VIP says who may have the cluster's virtual address. Held is written before the
+// address is added and released after it was removed, so that nobody adds an
+// address that another node may still have.
+type VIP struct {
+	// Address is the address with its network's length.
+	Address string `json:"address"`
+	Node    string `json:"node"`
+	Member  string `json:"member"`
+	// Epoch is the mod revision of the leader key under which the record was written.
+	Epoch int64  `json:"epoch"`
+	State string `json:"state"` // held | released
+	// Store and UID are the etcd and the cluster that it was written for.
+	Store string `json:"store"`
+	UID   string `json:"uid"`
+}
+
+// The states of a virtual address.
+const (
+	VIPHeld     = "held"
+	VIPReleased = "released"
+)
+
+// HeldBy reports whether the record gives the address to the node.
+func (v *VIP) HeldBy(node string) bool { return v != nil && v.Node == node && v.State == VIPHeld }
+
+// FactVIP is the fact of a vip report that is VIPHeld while the address is on the
+// node, and absent otherwise.
+const FactVIP = "vip"
+
 // Ready is what a member's own agent vouches for, under its lease. Only an
 // explicit "down" takes a member out; a missing key means unknown.
 type Ready struct {

@@ -138,6 +138,7 @@ func (rs *Resources) UnmarshalJSON(b []byte) error {
 		var kind struct {
 			Unit    *string `json:"unit"`
 			Patroni *string `json:"patroni"`
+			Address *string `json:"address"`
 		}
 		if err := json.Unmarshal(r, &kind); err != nil {
 			return fmt.Errorf("resource %d: %w", i, err)
@@ -148,6 +149,8 @@ func (rs *Resources) UnmarshalJSON(b []byte) error {
 			*rs, err = appendAs[Unit](*rs, r)
 		case kind.Patroni != nil:
 			*rs, err = appendAs[Patroni](*rs, r)
+		case kind.Address != nil:
+			*rs, err = appendAs[Address](*rs, r)
 		default:
 			return fmt.Errorf("resource %d: of no known kind: %w", i, ErrSchema)
 		}

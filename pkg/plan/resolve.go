@@ -32,6 +32,10 @@ func Resolve(p Plan, v View, now time.Time) (apply, drop []Resource, why []obser
 				continue
 			}
 			apply = append(apply, r)
+		case Address:
+			// Applied means that the agent follows the leader with it; Hold decides when it
+			// is on this host.
+			apply = append(apply, r)
 		default:
 			why = append(why, observed.Condition{
 				Type: observed.Applied, Status: observed.False, Reason: observed.UnsupportedSchema,

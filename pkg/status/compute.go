@@ -57,6 +57,7 @@ func Compute(in Input) ClusterStatus {
 	}
 	c.members()
 	c.services()
+	c.vip()
 	unfinished := c.planned()
 	c.leadership()
 	c.misplaced()

@@ -56,6 +56,8 @@ type ClusterStatus struct {
 	Conditions []Condition `json:"conditions,omitempty"`
 	Members    []Member    `json:"members,omitempty"`
 	Services   []Service   `json:"services,omitempty"`
+	// VIP is nil when the cluster has no virtual address.
+	VIP *VIP `json:"vip,omitempty"`
 }
 
 // Condition is one answer, and which concern and node it is about.
@@ -87,8 +89,10 @@ type Member struct {
 	// Confirmed: it leads and its PostgreSQL was seen to take writes.
 	Confirmed bool `json:"confirmed,omitempty"`
 	// Unmanaged: no document describes it.
-	Unmanaged bool   `json:"unmanaged,omitempty"`
-	Patroni   string `json:"patroni,omitempty"`
+	Unmanaged bool `json:"unmanaged,omitempty"`
+	// VIP is the cluster's virtual address when it is on the member's node.
+	VIP     string `json:"vip,omitempty"`
+	Patroni string `json:"patroni,omitempty"`
 }
 
 // The roles a member is shown with.
@@ -97,6 +101,15 @@ const (
 	StandbyLeader = "Standby leader"
 	Replica       = "Replica"
 )
+
+// VIP is the cluster's virtual address.
+type VIP struct {
+	// Address is the address alone.
+	Address string `json:"address"`
+	// Member and Node have it; empty: nobody has.
+	Member string `json:"member,omitempty"`
+	Node   string `json:"node,omitempty"`
+}
 
 // Service is one line about a service.
 type Service struct {

@@ -20,7 +20,10 @@ import (
 	"github.com/pgctrl/pgctrl/tests/probe"
 )
 
-const cluster = "pg-test"
+const (
+	cluster = "pg-test"
+	vip     = "10.10.10.9"
+)
 
 var (
 	keep = flag.Bool("keep", false, "leave the lab running after the tests, and use a running one")
@@ -66,6 +69,7 @@ func deploy(ctx context.Context, l *lab.Lab) error {
 	if hosts, err = fleet.Deploy(ctx, l, *bin, say); err != nil {
 		return err
 	}
+	hosts.VIP = vip + "/24"
 	if err := hosts.Create(ctx, cluster); err != nil {
 		return err
 	}

@@ -20,10 +20,12 @@ func TestR1RoutesFollowWithoutControllers(t *testing.T) {
 	watch := probe.Watch(ctx, direct, 2*time.Millisecond)
 	defer watch.Stop()
 	samplers := sampleAll(ctx, t, 20*time.Millisecond)
+	addresses := observeVIP(t)
 	start := time.Now()
 	ok(t, hosts.Switchover(ctx, cluster, from, to))
 	writesEverywhere(ctx, t, to, 15*time.Second)
 	writable := watch.FirstAfter(start)
+	addresses.moved(t, to, writable, time.Second)
 	for i, samples := range stopAll(samplers) {
 		first, found := probe.FirstWritten(samples, direct.Host, start)
 		if !found {

@@ -28,7 +28,9 @@ type Fleet struct {
 	Nodes  []*lab.Host // pg1 .. pgN
 	Layout keys.Layout
 	Etcd   *clientv3.Client
-	say    func(format string, args ...any)
+	// VIP is the virtual address that Create asks for, as in 10.10.10.9/24; empty: none.
+	VIP string
+	say func(format string, args ...any)
 }
 
 // Endpoint is etcd's client URL as the hosts see it.
@@ -280,7 +282,11 @@ func (f *Fleet) Create(ctx context.Context, cluster string) error {
 		on = append(on, h.Name)
 	}
 	f.say("pgctrl create %s --on %s", cluster, strings.Join(on, ","))
-	cmd := f.Infra.Command(ctx, "pgctrl", "create", cluster, "--on", strings.Join(on, ","), "--wait", "3m")
+	args := []string{"pgctrl", "create", cluster, "--on", strings.Join(on, ","), "--wait", "3m"}
+	if f.VIP != "" {
+		args = append(args, "--vip", f.VIP)
+	}
+	cmd := f.Infra.Command(ctx, args...)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("pgctrl create %s: %w\n%s", cluster, err, out)

@@ -34,6 +34,8 @@ type Host struct {
 	units    map[string]string // unit -> hash in force
 	configs  map[string]any
 	fail     map[string]error // resource ID or "assert" -> error
+	patroni  func() (bool, error)
+	addrs    *Addresses
 }
 
 // Assert is one call of Router.Assert.
@@ -48,7 +50,7 @@ type Assert struct {
 func New(machine string) *Host {
 	return &Host{
 		Machine: machine, changed: make(chan struct{}, 1), peers: map[string]patroni.Status{},
-		units: map[string]string{}, configs: map[string]any{}, fail: map[string]error{},
+		units: map[string]string{}, configs: map[string]any{}, fail: map[string]error{}, addrs: newAddresses(),
 	}
 }
 
@@ -60,6 +62,7 @@ func (h *Host) Wire() agent.Host {
 		},
 		Router: router{h}, Postgres: func(string, plan.Member) agent.PostgresWatcher { return watcher{h} },
 		Peers: peers{h}, Inventory: inventory{h}, Takeover: takeover{h},
+		Addresses: h.addrs, Patroni: loopback{h},
 	}
 }
 

@@ -91,6 +91,9 @@ func (a *app) printCluster(c agent.ClusterStatus, running bool, s style) {
 	if running && c.Member != "" {
 		fmt.Fprintln(a.Out, "  PostgreSQL "+localWords(c.PostgreSQL, s))
 	}
+	if c.VIP != nil {
+		fmt.Fprintln(a.Out, "  vip "+vipWords(*c.VIP, s))
+	}
 	for _, w := range c.Why {
 		fmt.Fprintln(a.Out, "  "+s.yellow(string(w.Reason))+": "+w.Message)
 	}
@@ -131,6 +134,24 @@ func freshWords(c agent.ClusterStatus, s style) string {
 		return s.red("view is " + ago(c.ViewAge) + " old: HAProxy's checks decide")
 	}
 	return "view proven " + ago(c.ViewAge) + " ago"
+}
+
+// vipWords says whether the virtual address is here, why, and how old the proofs are.
+func vipWords(v agent.VIPStatus, s style) string {
+	out := v.Address + " " + s.yellow("not here")
+	if v.Here {
+		out = v.Address + " " + s.green("here") + ", refreshed " + ago(v.RefreshAge) + " ago"
+	}
+	if v.Because != "" {
+		out += ": " + v.Because
+	}
+	if v.Here {
+		out += fmt.Sprintf(" (the lease had %.0f s left %s ago, Patroni said yes %s ago)", v.LeaseLeft, ago(v.LeaseAge), ago(v.PatroniAge))
+	}
+	if r := v.Record; r != nil {
+		out += fmt.Sprintf("; %s by %s at epoch %d", r.State, r.Node, r.Epoch)
+	}
+	return out
 }
 
 func localWords(l agent.LocalStatus, s style) string {

@@ -4,14 +4,17 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"strconv"
+	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/pgctrl/pgctrl/configs"
 	"github.com/pgctrl/pgctrl/pkg/agent"
 	"github.com/pgctrl/pgctrl/pkg/agent/config"
+	"github.com/pgctrl/pgctrl/pkg/host/address"
 	"github.com/pgctrl/pgctrl/pkg/host/haproxy"
 	"github.com/pgctrl/pgctrl/pkg/host/inventory"
 	hostpatroni "github.com/pgctrl/pgctrl/pkg/host/patroni"
@@ -43,6 +46,7 @@ func wire(cfg config.Config, log *zap.Logger) (wired, error) {
 	}
 	sd := systemd.New(systemd.Options{})
 	inv := inventory.New(sd)
+	addresses := address.New(address.Options{Log: log})
 	router := newRouter(cfg, sd, log)
 	programs := map[string]unit.Program{
 		"haproxy": haproxy.NewProgram(router),
@@ -67,9 +71,10 @@ func wire(cfg config.Config, log *zap.Logger) (wired, error) {
 				return newLocalPostgres(own.Port, log.With(zap.String("cluster", cluster)))
 			},
 			Peers: peers{}, Inventory: inv, Takeover: takeover{inv},
+			Addresses: addresses, Patroni: loopback{},
 		},
 		inventory: inv,
-		close:     func() { router.Close(); sd.Close() },
+		close:     func() { addresses.Close(); router.Close(); sd.Close() },
 	}, nil
 }
 
@@ -125,6 +130,18 @@ func (peers) Status(ctx context.Context, m plan.Member) (patroni.Status, error) 
 	c := hostpatroni.Client{URL: "http://" + net.JoinHostPort(m.Address, strconv.Itoa(m.RESTPort)), Timeout: agent.ProbeTimeout}
 	a, err := c.Status(ctx)
 	return a.Status, err
+}
+
+type loopback struct{}
+
+// Leads implements agent.LocalPatroni.
+func (loopback) Leads(ctx context.Context, own plan.Member) (bool, time.Time, error) {
+	host := "127.0.0.1"
+	if a, err := netip.ParseAddr(own.Address); err == nil && a.Is6() {
+		host = "::1"
+	}
+	c := hostpatroni.Client{URL: "http://" + net.JoinHostPort(host, strconv.Itoa(own.RESTPort)), Timeout: agent.ProbeTimeout}
+	return c.Primary(ctx)
 }
 
 type takeover struct{ inventory *inventory.Host }

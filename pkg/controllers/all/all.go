@@ -6,6 +6,7 @@ import (
 	"github.com/pgctrl/pgctrl/pkg/controllers/haproxy"
 	"github.com/pgctrl/pgctrl/pkg/controllers/postgres"
 	"github.com/pgctrl/pgctrl/pkg/controllers/status"
+	"github.com/pgctrl/pgctrl/pkg/controllers/vip"
 )
 
 // Concerns are the controllers that plan what is on hosts, in the order in which
@@ -14,6 +15,7 @@ func Concerns() []controllers.Controller {
 	return []controllers.Controller{
 		postgres.New(),
 		haproxy.New(),
+		vip.New(),
 	}
 }
 

@@ -32,26 +32,30 @@ func problems(in controllers.Input, kinds []string) []observed.Condition {
 // neighbours loads the clusters that may share a node with this one. Reading every
 // document of the fleet for every cluster would make a change cost the square of
 // the fleet; a cluster none of whose member documents has one of our node names
-// in it can't be in the way. A proxy node is everybody's.
+// in it can't be in the way, unless it wants our virtual address. A proxy node is
+// everybody's.
 func neighbours(in controllers.Input, self *desired.Cluster) []*desired.Cluster {
 	ours := self.ProxyNodes()
 	shared := false
 	for _, n := range self.Nodes {
 		shared = shared || n.HasRole("proxy")
 	}
-	docs := map[string][]kv.KV{}
+	docs, rivals := map[string][]kv.KV{}, map[string]bool{}
 	for _, e := range in.Snapshot.Range(in.Layout.Prefix(keys.Desired)) {
 		ref, err := in.Layout.Parse(e.Key)
 		if err != nil || ref.Cluster == in.Cluster {
 			continue
 		}
-		if kind, _ := ref.Document(); kind == "members" {
+		switch kind, _ := ref.Document(); {
+		case kind == "members":
 			docs[ref.Cluster] = append(docs[ref.Cluster], e)
+		case kind == "vip" && self.VIP.On() && self.VIP.MayName(e.Value):
+			rivals[ref.Cluster] = true
 		}
 	}
 	var out []*desired.Cluster
 	for cluster, members := range docs {
-		near := shared || slices.ContainsFunc(members, func(e kv.KV) bool {
+		near := shared || rivals[cluster] || slices.ContainsFunc(members, func(e kv.KV) bool {
 			return slices.ContainsFunc(ours, func(n string) bool { return bytes.Contains(e.Value, []byte(n)) })
 		})
 		if near {

@@ -28,7 +28,7 @@ func Inputs() []controllers.Access {
 		{Family: keys.Plan, Part: Concern},
 		{Family: keys.PatroniKey, Part: "leader"},
 	}
-	// Ports must be free on every node, so the documents of the whole fleet matter.
+	// Ports must be free on every node and addresses belong to one cluster, so the documents of the whole fleet matter.
 	for _, kind := range allKinds {
 		in = append(in,
 			controllers.Access{Family: keys.Desired, Part: kind, Fleet: true},
@@ -37,7 +37,7 @@ func Inputs() []controllers.Access {
 	return in
 }
 
-var allKinds = []string{"members", "postgres", "services"}
+var allKinds = []string{"members", "postgres", "services", "vip"}
 
 // Topology is one cluster as the controllers see it.
 type Topology struct {

@@ -25,6 +25,7 @@ var samples = map[string]sample{
 	"nodes":    {"pg1", []string{"address=10.10.10.11"}},
 	"postgres": {},
 	"services": {"reports", []string{"port=5440", "role=replica"}},
+	"vip":      {},
 }
 
 func page() string {

@@ -1,0 +1,256 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/pgctrl/pgctrl/pkg/observed"
+	"github.com/pgctrl/pgctrl/pkg/plan"
+	"github.com/pgctrl/pgctrl/pkg/store"
+)
+
+const (
+	// refusedEvery is how soon a Patroni that said no is asked again.
+	refusedEvery = 100 * time.Millisecond
+	// leaseEvery is how often the lease is read, leaseTimeout how long that may take.
+	leaseEvery   = 2 * time.Second
+	leaseTimeout = time.Second
+	// ConflictEvery is about how often each agent asks the network who has the address.
+	ConflictEvery = 30 * time.Second
+	probeWait     = 300 * time.Millisecond
+	// probeAgain is the pause before a second opinion.
+	probeAgain = 2 * time.Second
+)
+
+// concerned reports whether this node's member leads, may lead, or has the address;
+// other nodes have nothing to ask.
+func (v *vip) concerned() (plan.Member, bool) {
+	c := v.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	own, member := c.info.Own()
+	s := &c.state
+	return own, member && (!s.view.Known || s.view.Leader.Member == own.Name || v.known.OnHost)
+}
+
+// askPatroni asks the local Patroni every second, and faster after a no.
+func (v *vip) askPatroni(ctx context.Context, _ plan.Address) {
+	for {
+		wait := plan.PatroniEvery
+		if own, ok := v.concerned(); ok {
+			if v.askOnce(ctx, own) {
+				wait = refusedEvery
+			}
+		}
+		if !pause(ctx, wait) {
+			return
+		}
+	}
+}
+
+func (v *vip) askOnce(ctx context.Context, own plan.Member) (refused bool) {
+	bounded, cancel := context.WithTimeout(ctx, ProbeTimeout)
+	defer cancel()
+	at := time.Now()
+	leads, seen, err := v.c.a.o.Host.Patroni.Leads(bounded, own)
+	if ctx.Err() != nil {
+		return false
+	}
+	c := v.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p := &v.known.Patroni
+	switch {
+	case err != nil:
+		return false // silence is no answer: the last word stays, and gets old
+	case leads:
+		*p, v.seen = plan.PatroniReading{YesAt: at}, seen
+	case p.NoAt.IsZero():
+		*p = plan.PatroniReading{NoAt: at}
+	}
+	poke(v.wake)
+	return !leads && time.Since(p.NoAt) < 2*plan.RefusedFor
+}
+
+// readLease reads how long the leader key's lease lasts while this member leads: at
+// once when it begins to, then every two seconds.
+func (v *vip) readLease(ctx context.Context, _ plan.Address) {
+	client, ok := v.c.a.admittedClient(ctx)
+	if !ok {
+		return
+	}
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-v.wakeLease:
+		case <-timer.C:
+		}
+		timer.Reset(v.readOnce(ctx, client))
+	}
+}
+
+func (v *vip) readOnce(ctx context.Context, client *store.Client) time.Duration {
+	c := v.c
+	c.mu.Lock()
+	own, _ := c.info.Own()
+	lease, leads := c.state.view.Leader.Lease, c.state.view.Leader.Member == own.Name && own.Name != ""
+	c.mu.Unlock()
+	if !leads || lease == 0 {
+		return leaseEvery
+	}
+	ctx, cancel := context.WithTimeout(ctx, leaseTimeout)
+	defer cancel()
+	at := time.Now()
+	left, err := client.LeaseLeft(ctx, lease, c.a.o.Layout.Leader(c.name))
+	if err != nil {
+		c.log.Debug("leader key's lease not read", zap.Error(err))
+		return leaseEvery / 4
+	}
+	c.mu.Lock()
+	v.known.Lease = plan.LeaseReading{Lease: lease, AskedAt: at, Left: left}
+	c.mu.Unlock()
+	poke(v.wake)
+	return leaseEvery
+}
+
+// probe asks the network now and then who answers for the address. Every agent of the
+// cluster does, the holder too: only others can see two answers where one is wrong.
+func (v *vip) probe(ctx context.Context, a plan.Address) {
+	for pause(ctx, ConflictEvery/2+rand.N(ConflictEvery)) {
+		cond := v.probeOnce(ctx, a)
+		for cond != nil && pause(ctx, probeAgain) {
+			// A move may have been under way; only what is still so is said.
+			cond = v.probeOnce(ctx, a)
+			if cond != nil && v.setConflict(cond) {
+				v.c.log.Error("virtual address in conflict", zap.String("message", cond.Message))
+			}
+			pause(ctx, probeAgain)
+		}
+		if ctx.Err() == nil && v.setConflict(cond) {
+			v.c.log.Info("virtual address no longer in conflict", zap.String("address", a.Address))
+		}
+	}
+}
+
+// setConflict records the condition and reports whether that is news.
+func (v *vip) setConflict(cond *observed.Condition) bool {
+	v.c.mu.Lock()
+	defer v.c.mu.Unlock()
+	if (v.conflict == nil) == (cond == nil) && (cond == nil || *v.conflict == *cond) {
+		return false
+	}
+	v.conflict = cond
+	poke(v.c.wakeWork)
+	return true
+}
+
+func (v *vip) probeOnce(ctx context.Context, a plan.Address) *observed.Condition {
+	macs, err := v.c.a.o.Host.Addresses.Probe(ctx, a, probeWait)
+	if err != nil {
+		if ctx.Err() == nil {
+			v.c.log.Debug("network not asked for the virtual address", zap.Error(err))
+		}
+		return nil
+	}
+	v.c.mu.Lock()
+	defer v.c.mu.Unlock()
+	held := v.c.state.vip != nil && v.c.state.vip.State == observed.VIPHeld && v.c.state.vip.Node != v.c.a.o.Node
+	return judge(a, macs, v.known.OnHost, held)
+}
+
+// judge says whether those who answered are too many: nobody else may while it is
+// here, and only the holder otherwise.
+func judge(a plan.Address, macs []net.HardwareAddr, here, elsewhere bool) *observed.Condition {
+	allowed := 0
+	if !here && elsewhere {
+		allowed = 1
+	}
+	if len(macs) <= allowed {
+		return nil
+	}
+	names := make([]string, len(macs))
+	for i, m := range macs {
+		names[i] = m.String()
+	}
+	who := "answered for by " + strings.Join(names, " and ")
+	switch {
+	case here:
+		who += " too"
+	case !elsewhere:
+		who += ", and no node has it"
+	default:
+		who += ", and only one node has it"
+	}
+	return &observed.Condition{
+		Type: observed.Healthy, Status: observed.False, Reason: observed.AddressConflict,
+		Message: fmt.Sprintf("%s is %s", a.Network, who), Next: "ip neigh (find the host by its MAC)",
+	}
+}
+
+// write gives the address to this node or gives it up, in a goroutine of its own and
+// one at a time; it returns when to try again.
+func (v *vip) write(ctx context.Context, a plan.Address, held bool) time.Duration {
+	c := v.c
+	client := c.a.client.Load()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	wait := time.Until(v.notBefore)
+	if client == nil || v.writing || wait > 0 {
+		return max(wait, conflictPause)
+	}
+	s := c.lookLocked()
+	own, _ := c.info.Own()
+	r := observed.VIP{
+		Address: a.Network, Node: c.a.o.Node, Member: own.Name, Epoch: int64(s.view.Leader.Epoch), State: observed.VIPReleased,
+		Store: s.view.Store, UID: s.view.UID,
+	}
+	key, leader := c.a.o.Layout.VIPKey(c.name), c.a.o.Layout.Leader(c.name)
+	guards := []store.Guard{store.ModIs(key, s.vipRev)}
+	if held {
+		r.State = observed.VIPHeld
+		guards = append(guards, store.ValueIs(leader, []byte(own.Name)), store.ModIs(leader, r.Epoch))
+	} else {
+		// From here on it is given up, whether the write arrives or not: an answer that is
+		// lost must not leave this agent believing that the address is still its own.
+		v.given = s.vipRev
+	}
+	v.writing = true
+	v.writes.Go(func() { v.commit(ctx, client, key, guards, r) })
+	return plan.RefreshEvery
+}
+
+func (v *vip) commit(ctx context.Context, client *store.Client, key string, guards []store.Guard, r observed.VIP) {
+	c := v.c
+	rev, err := client.Commit(ctx, guards, []store.Op{store.Put(key, observed.Encode(r))})
+	log := c.log.With(zap.String("key", key), zap.String("state", r.State), zap.Int64("epoch", r.Epoch))
+	c.mu.Lock()
+	v.writing = false
+	switch {
+	case err == nil:
+		c.state.wroteVIP(r, rev)
+	case errors.Is(err, store.ErrConflict):
+		v.notBefore = time.Now().Add(conflictPause)
+	default:
+		v.notBefore = time.Now().Add(errorPause)
+	}
+	c.mu.Unlock()
+	poke(v.wake)
+	switch {
+	case err == nil:
+		log.Info("virtual address's record written", zap.Int64("revision", rev))
+	case errors.Is(err, store.ErrConflict):
+		log.Debug("virtual address's record overtaken", zap.Error(err))
+	case ctx.Err() == nil:
+		log.Warn("virtual address's record not written", zap.Error(err))
+	}
+}

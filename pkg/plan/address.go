@@ -1,0 +1,24 @@
+package plan
+
+// Address is a virtual IP address of a cluster. Hold says when it is on this host.
+type Address struct {
+	// Address is the host prefix that is added: "10.10.10.9/32" or "fd10::9/128".
+	Address string `json:"address"`
+	// Interface is where it goes; empty: the interface that has the node's address on Network.
+	Interface string `json:"interface,omitempty"`
+	// Network is the prefix as people wrote it, "10.10.10.9/24": it finds the interface when none is named.
+	Network string `json:"network"`
+}
+
+// ID implements Resource.
+func (a Address) ID() string { return "address " + a.Address }
+
+// AddressOf returns the virtual address of a plan; false when it has none.
+func AddressOf(p Plan) (Address, bool) {
+	for _, r := range p.Resources {
+		if a, ok := r.(Address); ok {
+			return a, true
+		}
+	}
+	return Address{}, false
+}
