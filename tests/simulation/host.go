@@ -21,6 +21,7 @@ type host struct {
 	address string
 	pat     *patroni
 	proxy   *proxy
+	kernel  *kernel
 	units   map[string]string // unit -> hash in force
 	config  string            // Patroni's dynamic configuration as this agent last set it
 
@@ -47,6 +48,7 @@ func newHost(w *World, n int) *host {
 		address: fmt.Sprintf("10.0.0.%d", n), units: map[string]string{}, on: true,
 	}
 	h.pat, h.proxy = newPatroni(h), newProxy(h)
+	h.kernel = &kernel{h: h, watchers: map[chan struct{}]bool{}}
 	return h
 }
 
