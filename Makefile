@@ -8,7 +8,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 MODULE  := github.com/pgctrl/pgctrl
 LDFLAGS := -s -w -X $(MODULE)/pkg/version.Version=$(VERSION)
 # Real hosts have targets of their own; everything else is a unit test.
-UNIT    := $(shell go list ./... 2>/dev/null | grep -v -e /tests/lab -e /tests/e2e -e /tests/bench)
+UNIT    := $(shell go list ./... 2>/dev/null | grep -v -e /tests/lab -e /tests/e2e -e /tests/bench -e /tests/simulation)
 
 export CGO_ENABLED ?= 0
 
@@ -34,7 +34,7 @@ demo-stop: ## stop the demo and remove everything it made
 .PHONY: test
 test: ## everything CI runs: linters, unit tests, then real hosts
 	@started=$$(date +%s); \
-	$(MAKE) --no-print-directory host-packages lint test-unit test-lab; \
+	$(MAKE) --no-print-directory host-packages lint test-unit test-sim test-lab; \
 	printf '\nall of make test took %s s\n' "$$(( $$(date +%s) - started ))"
 
 .PHONY: host-packages
@@ -55,6 +55,11 @@ lint: ## gofmt, go vet, staticcheck, generated files current
 test-unit: ## unit tests, conformance suites, goldens that the real programs accept
 	$(call step,unit tests)
 	go test -count=1 -timeout 10m $(UNIT)
+
+.PHONY: test-sim
+test-sim: ## simulation in fake time: faults from 300 seeds, rules checked at every step
+	$(call step,simulation)
+	go test -count=1 -timeout 20m ./tests/simulation
 
 .PHONY: test-race
 test-race: ## the unit tests under the race detector (needs gcc)

@@ -1,6 +1,8 @@
 package simulation
 
 import (
+	"time"
+
 	"github.com/pgctrl/pgctrl/pkg/plan"
 )
 
@@ -56,6 +58,10 @@ func (c *checker) act(a act) {
 		c.acted[key] = rev
 	case actAssert:
 		c.stats.Asserts++
+		// What it decided before it was stopped it may still do when it goes on.
+		if l := c.w.links[a.h.node]; l.cut && time.Since(l.cutAt) > plan.FreshFor+time.Second && a.p.runsFor() > 2*time.Second {
+			c.fail("R3", "the agent of %s asserts routes, and has been cut off from etcd for %s", a.h.node, time.Since(l.cutAt))
+		}
 		if a.primary == "" {
 			return
 		}

@@ -33,6 +33,7 @@ type audit struct {
 	primaries []revised
 	planRev   map[string]int64
 	ready     bool
+	status    string
 	lastWrite time.Time // under /pgctrl
 	lastKey   string
 	byHand    map[string]int // deletions that the world itself made
@@ -165,8 +166,9 @@ func (a *audit) statusEvent(ev *clientv3.Event) {
 	if json.Unmarshal(ev.Kv.Value, &s) != nil {
 		return
 	}
-	if s.Ready != a.ready {
-		a.w.say("etcd", "status: ready %v", s.Ready)
+	if text := statusText(s); text != a.status {
+		a.w.say("etcd", "status: ready %v %s", s.Ready, text)
+		a.status = text
 	}
 	a.ready = s.Ready
 }
@@ -225,4 +227,15 @@ func (w *World) sawTxn(link string, cmps []clientv3.Cmp, ops []clientv3.Op) {
 			}
 		}
 	}
+}
+
+// statusText is what stands between the cluster and Ready.
+func statusText(s status.ClusterStatus) string {
+	var out []string
+	for _, c := range s.Conditions {
+		if c.Blocking() {
+			out = append(out, strings.TrimSpace(c.Concern+" "+c.Node+" "+string(c.Reason)))
+		}
+	}
+	return strings.Join(out, "; ")
 }

@@ -58,62 +58,56 @@ func agentBug(bug string, h *host) *wireBug {
 		return &wireBug{fresh: true}
 	case BugOldPlan:
 		return replayPlans(h)
+	case BugRemoves:
+		return removing(h)
 	}
 	return nil
 }
 
-// replayPlans answers every second new plan of HAProxy with the one before it.
+// replayPlans answers every third plan of HAProxy and later ones with an older one
+// than the host has.
 func replayPlans(h *host) *wireBug {
-	var last []byte
-	n := 0
+	var seen [][]byte
 	return &wireBug{events: func(ev *clientv3.Event) *clientv3.Event {
 		if ev.Type != clientv3.EventTypePut || string(ev.Kv.Key) != layout.PlanKey(h.node, cluster, "haproxy") {
 			return ev
 		}
-		older := last
-		if bytes.Equal(older, ev.Kv.Value) {
-			return ev
+		if n := len(seen); n == 0 || !bytes.Equal(seen[n-1], ev.Kv.Value) {
+			seen = append(seen, ev.Kv.Value)
 		}
-		if last = ev.Kv.Value; older == nil {
-			return ev
-		}
-		if n++; n%2 == 1 {
+		if len(seen) < 3 {
 			return ev
 		}
 		kv := &mvccpb.KeyValue{
-			Key: ev.Kv.Key, Value: older, ModRevision: ev.Kv.ModRevision, CreateRevision: ev.Kv.CreateRevision,
+			Key: ev.Kv.Key, Value: seen[len(seen)-3], ModRevision: ev.Kv.ModRevision, CreateRevision: ev.Kv.CreateRevision,
 			Version: ev.Kv.Version, Lease: ev.Kv.Lease,
 		}
 		return &clientv3.Event{Type: ev.Type, Kv: kv}
 	}}
 }
 
-// first is what an agent of a buggy build does before anything else. The caller holds mu.
-func (r *rig) first() {
-	switch {
-	case r.bug == BugForgets && r.h.proxy.running:
-		for _, name := range r.h.proxy.names() {
-			if s := r.h.proxy.servers[name]; s.readWrite {
-				r.h.proxy.set(s, false, "agent")
-			}
+// removing undoes on the host what has no plan any more.
+func removing(h *host) *wireBug {
+	return &wireBug{events: func(ev *clientv3.Event) *clientv3.Event {
+		if ev.Type == clientv3.EventTypeDelete && string(ev.Kv.Key) == layout.PlanKey(h.node, cluster, "haproxy") {
+			r := h.rig
+			go func() {
+				_ = (&unitDriver{r, nil}).Remove(context.Background(), plan.Unit{Unit: "haproxy@" + cluster + ".service"}, 0)
+			}()
 		}
-	case r.bug == BugRemoves:
-		go r.removeUnplanned()
-	}
+		return ev
+	}}
 }
 
-func (r *rig) removeUnplanned() {
-	key := layout.PlanKey(r.h.node, cluster, "haproxy")
-	for seen := false; ; {
-		time.Sleep(time.Second)
-		if r.p.pass() != nil {
-			return
+// first is what an agent of a buggy build does before anything else. The caller holds mu.
+func (r *rig) first() {
+	if r.bug != BugForgets || !r.h.proxy.running {
+		return
+	}
+	for _, name := range r.h.proxy.names() {
+		if s := r.h.proxy.servers[name]; s.readWrite {
+			r.h.proxy.set(s, false, "agent")
 		}
-		_, _, ok := r.h.w.etcd.Get(key)
-		if seen && !ok {
-			_ = (&unitDriver{r, nil}).Remove(context.Background(), plan.Unit{Unit: "haproxy@" + cluster + ".service"}, 0)
-		}
-		seen = ok
 	}
 }
 

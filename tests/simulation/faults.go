@@ -28,6 +28,7 @@ func profileOf(name string, rng *rand.Rand) profile {
 		{name: "moves", length: 60 * time.Second, count: 8, faults: join(moves, programs)},
 		{name: "network", length: 60 * time.Second, count: 8, faults: join(network, moves)},
 		{name: "documents", length: 50 * time.Second, count: 10, faults: join(documentFaults, programs, moves)},
+		{name: "fencing", length: 80 * time.Second, count: 6, faults: fencing},
 		{name: "restarts", length: 50 * time.Second, count: 10, still: true, faults: join(programs, documentFaults, ourNetwork)},
 	}
 	for _, p := range all {
@@ -224,6 +225,19 @@ var moves = []fault{
 		}
 		return nil
 	}},
+}
+
+// fencing is what makes two members take writes: a leader that nobody can demote, and
+// agents that do not hear of the next one.
+var fencing = []fault{named(moves, "Patroni stopped past its ttl"), named(ourNetwork, "agent cut off"), named(programs, "agent stopped")}
+
+func named(fs []fault, name string) fault {
+	for _, f := range fs {
+		if f.name == name {
+			return f
+		}
+	}
+	panic("no fault " + name)
 }
 
 // machines are faults of whole hosts.

@@ -264,7 +264,7 @@ var network = join(ourNetwork, []fault{
 func (h *host) cutAgent() (heal func()) {
 	w := h.w
 	h.troubled()
-	w.links[h.node].cut = true
+	w.links[h.node].cut, w.links[h.node].cutAt = true, time.Now()
 	w.etcd.Cut(h.node)
 	return func() {
 		w.links[h.node].cut = false

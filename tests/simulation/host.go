@@ -21,11 +21,13 @@ type host struct {
 	address string
 	pat     *patroni
 	proxy   *proxy
+	kernel  *kernel
 	units   map[string]string // unit -> hash in force
 	config  string            // Patroni's dynamic configuration as this agent last set it
 
 	agents  []*process // every run, the last is the present one
 	agent   *agent.Agent
+	rig     *rig
 	running bool
 	dir     string // the present agent's state directory
 	oldDir  string // what it was when the faults began
@@ -46,6 +48,7 @@ func newHost(w *World, n int) *host {
 		address: fmt.Sprintf("10.0.0.%d", n), units: map[string]string{}, on: true,
 	}
 	h.pat, h.proxy = newPatroni(h), newProxy(h)
+	h.kernel = &kernel{h: h, watchers: map[chan struct{}]bool{}}
 	return h
 }
 
@@ -82,6 +85,7 @@ func (h *host) startAgent() {
 	ctx, cancel := context.WithCancel(w.ctx)
 	p.stop = cancel
 	rig := &rig{h: h, p: p, bug: w.o.Bug}
+	h.rig = rig
 	a, err := agent.New(agent.Options{
 		Node: h.node, Address: func() string { return h.address }, Version: "simulated", StateDir: h.dir,
 		Host: rig.wire(), Log: w.log, FreezeFile: filepath.Join(h.dir, "freeze"),

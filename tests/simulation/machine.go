@@ -15,6 +15,7 @@ func (h *host) powerOff() {
 	h.on = false
 	h.killAgent()
 	h.proxy.crash()
+	h.kernel.set(false, "no power")
 	h.pat.loop++ // nothing of it is due any more
 	h.pat.setPG(pgOff)
 	h.pat.streaming, h.pat.standby, h.pat.lock, h.pat.lease = "", false, false, 0

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 )
 
 // errKilled is what a killed process gets for everything it still tries.
@@ -22,6 +23,7 @@ type process struct {
 
 	mu   sync.Mutex
 	open chan struct{} // closed while the process runs
+	went time.Time     // when it last went on
 }
 
 func newProcess(name string) *process {
@@ -65,6 +67,7 @@ func (p *process) resume() {
 	defer p.mu.Unlock()
 	if p.pausedLocked() {
 		close(p.open)
+		p.went = time.Now()
 	}
 }
 
@@ -72,6 +75,13 @@ func (p *process) paused() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.pausedLocked()
+}
+
+// runsFor is for how long it has not been stopped.
+func (p *process) runsFor() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return time.Since(p.went)
 }
 
 func (p *process) pausedLocked() bool {

@@ -28,6 +28,7 @@ func (r *rig) wire() agent.Host {
 		},
 		Router: r.router, Postgres: func(string, plan.Member) agent.PostgresWatcher { return newWatcher(r) },
 		Peers: peers{r}, Inventory: inventory{r}, Takeover: takeover{r},
+		Addresses: addresses{r}, Patroni: loopback{r},
 	}
 }
 

@@ -17,7 +17,7 @@ import (
 const (
 	formWithin     = 90 * time.Second
 	convergeWithin = 90 * time.Second
-	quietFor       = 15 * time.Second
+	quietFor       = 12 * time.Second
 )
 
 var serviceDoc = layout.ClusterDoc(cluster, "services/primary")
@@ -31,6 +31,7 @@ func documents() map[string]string {
 		out[layout.Node(fmt.Sprintf("pg%d", i))] = fmt.Sprintf("address: 10.0.0.%d\n", i)
 		out[layout.ClusterDoc(cluster, fmt.Sprintf("members/%s-%d", cluster, i))] = fmt.Sprintf("node: pg%d\n", i)
 	}
+	out[layout.ClusterDoc(cluster, "vip")] = "address: 10.0.0.100/24\n"
 	return out
 }
 
@@ -121,6 +122,9 @@ func (w *World) asAsked() string {
 		return "the status is not ready: " + w.statusSays()
 	}
 	for _, h := range w.hosts {
+		if h.kernel.holds != (h == l) {
+			return fmt.Sprintf("%s has the address: %v", h.node, h.kernel.holds)
+		}
 		if h != l && (h.pat.pg != pgRecovery || h.pat.streaming != l.member) {
 			return fmt.Sprintf("%s is %s and streams from %q", h.member, h.pat.pg, h.pat.streaming)
 		}
@@ -129,7 +133,7 @@ func (w *World) asAsked() string {
 				return fmt.Sprintf("%s on %s: up %v", name, h.node, s.up)
 			}
 		}
-		for _, concern := range []string{"postgres", "haproxy"} {
+		for _, concern := range []string{"postgres", "haproxy", "vip"} {
 			rev, ok := a.planRev[layout.PlanKey(h.node, cluster, concern)]
 			v, _, _ := w.etcd.Get(layout.ObservedKey(h.node, cluster, concern))
 			r, err := decodeReport(v)
@@ -201,7 +205,7 @@ func (w *World) calm() {
 	if why != "" {
 		return
 	}
-	w.run(5 * time.Second)
+	w.run(loopWait + 5*time.Second) // Patroni writes its member keys once more
 	w.mu.Lock()
 	quiet := time.Now()
 	w.mu.Unlock()

@@ -20,7 +20,7 @@ var (
 	fromFlag    = flag.Uint64("sim.from", 1, "the first seed")
 	traceFlag   = flag.Bool("sim.trace", false, "print the trace of -sim.seed")
 	logFlag     = flag.Bool("sim.log", false, "print the programs' own logs of -sim.seed")
-	profileFlag = flag.String("sim.profile", "", "mixed, moves, network, documents or restarts; by default the seed chooses")
+	profileFlag = flag.String("sim.profile", "", "mixed, moves, network, documents, fencing or restarts; by default the seed chooses")
 	bugFlag     = flag.String("sim.bug", "", "plant this bug (see bugs.go)")
 )
 
@@ -77,6 +77,45 @@ func TestSeeds(t *testing.T) {
 			report(t, seed, res)
 			if *traceFlag {
 				t.Logf("%s\n%s%+v\n%s", res.Profile, res.Trace, res.Stats, time.Since(started))
+			}
+		})
+	}
+}
+
+// TestPlantedBugsAreFound proves that the checks check: each bug is found, by the rule
+// it breaks, within a few seeds.
+func TestPlantedBugsAreFound(t *testing.T) {
+	const within = 40
+	profile := map[string]string{
+		BugIgnoresWithdrawal: "moves", BugTrustsOldView: "network", BugConfirmsByLock: "moves", BugReissuesUp: "fencing",
+		BugOldPlan: "documents", BugRemoves: "documents", BugForgets: "restarts", BugDeletes: "documents",
+		BugUnfenced: "restarts", BugBusy: "restarts",
+	}
+	for bug, rule := range Bugs {
+		t.Run(bug, func(t *testing.T) {
+			t.Parallel()
+			for seed := uint64(1); seed <= within; seed++ {
+				for _, v := range simulate(t, Options{Seed: seed, Profile: profile[bug], Bug: bug}).Violations {
+					if v.Rule == rule {
+						t.Logf("seed %d: %s", seed, v)
+						return
+					}
+					t.Logf("seed %d, another rule: %s", seed, v)
+				}
+			}
+			t.Errorf("not found by %s within %d seeds", rule, within)
+		})
+	}
+}
+
+// TestSameSeedSameTrace: a seed is worth something only if it can be replayed.
+func TestSameSeedSameTrace(t *testing.T) {
+	for _, seed := range []uint64{1, 2, 3, 5, 7, 11, 13, 17, 19, 23} {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			a, b := simulate(t, Options{Seed: seed}), simulate(t, Options{Seed: seed})
+			if d := differ(a.Trace, b.Trace); d != "" {
+				t.Errorf("two runs of one seed differ: %s", d)
 			}
 		})
 	}

@@ -39,3 +39,29 @@ func (t Trace) String() string {
 	}
 	return b.String()
 }
+
+// apart is how far two runs of one seed may be from one another: the choices that
+// are Go's move an act by less than that.
+const apart = 25 * time.Millisecond
+
+// differ says in what two traces differ, "" when everybody did the same at the same
+// time.
+func differ(a, b Trace) string {
+	order := func(t Trace) Trace {
+		t = slices.Clone(t)
+		slices.SortStableFunc(t, func(x, y entry) int {
+			return cmp.Or(cmp.Compare(x.who, y.who), cmp.Compare(x.what, y.what), cmp.Compare(x.at, y.at))
+		})
+		return t
+	}
+	a, b = order(a), order(b)
+	for i := range min(len(a), len(b)) {
+		if x, y := a[i], b[i]; x.who != y.who || x.what != y.what || (x.at-y.at).Abs() > apart {
+			return fmt.Sprintf("%s %s: %q and %s %s: %q", x.at, x.who, x.what, y.at, y.who, y.what)
+		}
+	}
+	if len(a) != len(b) {
+		return fmt.Sprintf("%d and %d entries", len(a), len(b))
+	}
+	return ""
+}

@@ -67,6 +67,7 @@ type World struct {
 // linkState is what the world does to one process's way to etcd.
 type linkState struct {
 	cut       bool
+	cutAt     time.Time
 	duplicate bool
 	spread    time.Duration // how late a range may be, beside the link's own delay
 }
