@@ -35,7 +35,7 @@ const (
 var passing = []observed.Reason{
 	observed.NotPlanned, observed.NotApplied, observed.RollingOut, observed.WaitingForNode, observed.WaitingForLeader,
 	observed.WaitingForSecret, observed.NoLeader, observed.NotConfirmed, observed.NotStreaming, observed.RouteDiffers,
-	observed.NotAnswering, observed.StaleView, observed.LeaderFlapping,
+	observed.NotAnswering, observed.StaleView, observed.LeaderFlapping, observed.AddressNotHeld,
 }
 
 // judge says whether a change is in force wherever it can be. A node without an
