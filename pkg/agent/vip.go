@@ -187,7 +187,7 @@ func (v *vip) once(ctx context.Context, a plan.Address) time.Duration {
 	v.c.mu.Unlock()
 	d := plan.Hold(h, now)
 	v.decided(h, d)
-	if h.View.Leader.Member == h.Member && h.Lease.Lease != h.View.Leader.Lease || h.Lease.AskedAt.Before(h.SteppedAt) {
+	if h.View.Leader.Member == h.Member && h.Lease.AskedAt.Before(h.LeaderAt) || h.Lease.AskedAt.Before(h.SteppedAt) {
 		poke(v.wakeLease)
 	}
 	next := d.After

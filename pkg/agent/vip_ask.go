@@ -19,6 +19,8 @@ import (
 const (
 	// refusedEvery is how soon a Patroni that said no is asked again.
 	refusedEvery = 100 * time.Millisecond
+	// refusedFastFor bounds that: the Patroni of a standby cluster says no for ever.
+	refusedFastFor = 10 * time.Second
 	// leaseEvery is how often the lease is read, leaseTimeout how long that may take.
 	leaseEvery   = 2 * time.Second
 	leaseTimeout = time.Second
@@ -44,10 +46,15 @@ func (v *vip) concerned() (plan.Member, bool) {
 func (v *vip) askPatroni(ctx context.Context, _ plan.Address) {
 	for {
 		wait := plan.PatroniEvery
-		if own, ok := v.concerned(); ok {
-			if v.askOnce(ctx, own) {
-				wait = refusedEvery
-			}
+		own, ok := v.concerned()
+		switch {
+		case !ok:
+			// What was said of an earlier leadership is no word about the next one.
+			v.c.mu.Lock()
+			v.known.Patroni = plan.PatroniReading{}
+			v.c.mu.Unlock()
+		case v.askOnce(ctx, own):
+			wait = refusedEvery
 		}
 		if !pause(ctx, wait) {
 			return
@@ -76,7 +83,7 @@ func (v *vip) askOnce(ctx context.Context, own plan.Member) (refused bool) {
 		*p = plan.PatroniReading{NoAt: at}
 	}
 	poke(v.wake)
-	return !leads && time.Since(p.NoAt) < 2*plan.RefusedFor
+	return !leads && time.Since(p.NoAt) < refusedFastFor
 }
 
 // readLease reads how long the leader key's lease lasts while this member leads: at

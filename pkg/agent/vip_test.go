@@ -39,6 +39,21 @@ func TestVIPFollowsTheLeader(t *testing.T) {
 	})
 }
 
+// TestVIPComesBack: the same Patroni, with the same lease, leads again.
+func TestVIPComesBack(t *testing.T) {
+	withVIP(t, func(t *testing.T, w *vipWorld) {
+		for n := range 6 {
+			from, to := 1+n%2, 1+(n+1)%2
+			w.move(from, to)
+			w.host(to).host.SetPostgres(writable(int64(n)))
+			after(4 * time.Millisecond)
+			w.expectHolder(to)
+			w.host(from).host.SetPostgres(recovering())
+			after(7 * time.Second)
+		}
+	})
+}
+
 // TestNoWriteBetweenConfirmationAndAddress: etcd may be as slow as it likes once the
 // confirmation is written.
 func TestNoWriteBetweenConfirmationAndAddress(t *testing.T) {

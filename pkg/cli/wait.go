@@ -35,7 +35,7 @@ const (
 var passing = []observed.Reason{
 	observed.NotPlanned, observed.NotApplied, observed.RollingOut, observed.WaitingForNode, observed.WaitingForLeader,
 	observed.WaitingForSecret, observed.NoLeader, observed.NotConfirmed, observed.NotStreaming, observed.RouteDiffers,
-	observed.NotAnswering, observed.StaleView, observed.LeaderFlapping,
+	observed.NotAnswering, observed.StaleView, observed.LeaderFlapping, observed.AddressNotHeld,
 	// Patroni's keys and our record come by different streams, one may be a moment ahead.
 	observed.RecordLost,
 	observed.Removing, observed.Leading,

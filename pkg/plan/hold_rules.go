@@ -55,9 +55,11 @@ func (h Holding) stepped() bool {
 }
 
 // leased is until when a reading of the leader key's lease proves it; zero: none does.
+// Patroni has one lease for its life: a reading from an earlier leadership, with another
+// one in between, names the same.
 func (h Holding) leased() time.Time {
 	r := h.Lease
-	if !h.leads() || r.Lease == 0 || r.Lease != h.View.Leader.Lease || r.AskedAt.Before(h.SteppedAt) {
+	if !h.leads() || r.Lease == 0 || r.Lease != h.View.Leader.Lease || r.AskedAt.Before(h.SteppedAt) || r.AskedAt.Before(h.LeaderAt) {
 		return time.Time{}
 	}
 	return r.AskedAt.Add(r.Left - leaseMargin)

@@ -174,6 +174,9 @@ func TestHold(t *testing.T) {
 		{"etcd not fresh", onA().off().blind(3100 * ms).writes().patroniYes(), "-"},
 		{"etcd fresh, the lease not seen to last", onA().off().leaseLeft(4 * second), "-"},
 		{"a reading of another lease", onA().off().with(func(v *vip) { v.Lease.Lease = 1 }), "-"},
+		{"a reading from before another led", onA().leads("b").leads("a").confirmed("a").held("n1").with(func(v *vip) {
+			v.Lease.Lease, v.Lease.AskedAt = v.View.Leader.Lease, v.now.Add(-ms)
+		}).off(), "-"},
 		{"PostgreSQL asked before this leadership", onA().leads("a").leaseLeft(30 * second).with(func(v *vip) { v.Local.At = v.now.Add(-ms) }).off(), "held"},
 		{"PostgreSQL asked too long ago", onA().off().after(1001 * ms).patroniYes(), "-"},
 		{"an etcd that went back names last week's leader", onA().off().with(func(v *vip) { v.Back = true }), "-"},

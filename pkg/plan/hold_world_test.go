@@ -176,7 +176,6 @@ func (h *host) askPeers() bool {
 
 func (h *host) lead(promote bool) {
 	w := h.w
-	h.leaseID += 10
 	w.setLeader(h.name, h.leaseID)
 	h.thinks, h.renewed, h.renewedAt, h.nextLoop = true, h.wallNow(), w.now, w.now.Add(loopWait)
 	if promote && h.recovery {

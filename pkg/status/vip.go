@@ -30,7 +30,7 @@ func (c *computer) vip() {
 			m.VIP = c.out.VIP.Address
 		}
 		for _, cond := range r.Conditions {
-			said = said || m.Name == c.out.Primary && cond.Type == observed.Healthy && cond.Bad()
+			said = said || m.Name == c.out.Primary && cond.Type == observed.Healthy && cond.Bad() && worthSaying(cond)
 		}
 	}
 	if c.out.Primary == "" || !planned || said || c.out.VIP.Member == c.out.Primary {

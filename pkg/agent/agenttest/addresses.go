@@ -215,8 +215,8 @@ func (k *Addresses) Probe(ctx context.Context, _ plan.Address, wait time.Duratio
 	return slices.Clone(k.others), nil
 }
 
-// SetPatroni sets what GET /primary on loopback answers; nil: what PostgreSQL's state
-// suggests.
+// SetPatroni sets what GET /primary on loopback answers; nil: yes while PostgreSQL
+// runs, since who does not lead is not asked.
 func (h *Host) SetPatroni(f func() (leads bool, err error)) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -228,7 +228,7 @@ type loopback struct{ h *Host }
 // Leads implements agent.LocalPatroni.
 func (l loopback) Leads(ctx context.Context, _ plan.Member) (bool, time.Time, error) {
 	l.h.mu.Lock()
-	f, leads := l.h.patroni, l.h.local.Reachable && !l.h.local.InRecovery
+	f, leads := l.h.patroni, l.h.local.Reachable
 	l.h.mu.Unlock()
 	if f == nil {
 		return leads, time.Now().Round(0), ctx.Err()
