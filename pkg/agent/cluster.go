@@ -212,6 +212,12 @@ func (c *cluster) lookLocked() state {
 // foreign reports that the etcd at hand is another one than the plans came from,
 // and nobody said that it stands in that one's place.
 func (c *cluster) foreign() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.foreignLocked()
+}
+
+func (c *cluster) foreignLocked() bool {
 	rec, _ := c.a.store.store()
 	return rec.Incarnation != "" && c.store != "" && !rec.Stands(c.store)
 }

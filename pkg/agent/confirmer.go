@@ -115,7 +115,7 @@ func (c *cluster) confirm(ctx context.Context) action {
 	if c.watcher != nil {
 		c.proofs.Local = c.watcher.Last()
 	}
-	s, info, p, watcher, foreign := c.lookLocked(), c.info, c.proofs, c.watcher, c.foreign()
+	s, info, p, watcher, foreign := c.lookLocked(), c.info, c.proofs, c.watcher, c.foreignLocked()
 	before, replayed := c.replication, c.replayed
 	c.replication, c.replayed = replication(p.Local, s.view.Leader.Member == info.Member), p.Local.Replayed
 	changed := c.replication != before || c.replayed != replayed

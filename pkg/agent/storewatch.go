@@ -95,10 +95,18 @@ func (c *cluster) storeNews() {
 	c.mu.Unlock()
 	if m := c.a.plans.Load(); m != nil && c.a.store.changed() == nil {
 		for _, e := range m.Snapshot().Range(c.a.o.Layout.NodePlans(c.a.o.Node)) {
-			if ref, err := c.a.o.Layout.Parse(e.Key); err == nil && ref.Cluster == c.name {
+			if ref, err := c.a.o.Layout.Parse(e.Key); err == nil && ref.Cluster == c.name && c.refused(ref.Concern) {
 				c.received(ref.Concern, store.Change{Key: e.Key, New: &e})
 			}
 		}
 	}
 	c.wakeAll()
+}
+
+// refused reports whether a concern's newest plan is not the one that is worked with.
+func (c *cluster) refused(concern string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	con := c.concerns[concern]
+	return con == nil || con.refusal != nil
 }
