@@ -202,6 +202,8 @@ func (v *vip) once(ctx context.Context, a plan.Address) time.Duration {
 		}
 	case d.Keep:
 		next = min(next, touched.Add(plan.RefreshEvery).Sub(now))
+	case !h.OnHost:
+		v.forgive()
 	}
 	if d.Announce {
 		v.announce(ctx, a)
@@ -280,6 +282,18 @@ func (v *vip) announce(ctx context.Context, a plan.Address) {
 	v.c.mu.Lock()
 	v.known.Announced++
 	v.c.mu.Unlock()
+}
+
+// forgive forgets what the driver could not do with an address that is neither here
+// nor wanted any more.
+func (v *vip) forgive() {
+	v.c.mu.Lock()
+	had := v.problem != nil
+	v.problem = nil
+	v.c.mu.Unlock()
+	if had {
+		poke(v.c.wakeWork) // the report says so
+	}
 }
 
 // failed notes what the driver could not do.

@@ -44,8 +44,16 @@ func (k *kernel) set(holds bool, why string) {
 type addresses struct{ *rig }
 
 // Hold implements agent.Addresses.
-func (a addresses) Hold(_ context.Context, _ plan.Address, lifetime time.Duration) (added bool, err error) {
+//
+// Unlike other acts, one that was decided before the process was stopped is not done
+// when it goes on: the driver looks at its deadline, and takes back what it added too
+// late. That it could be stopped exactly between that look and the kernel's call is
+// not simulated; every pause would hit it.
+func (a addresses) Hold(ctx context.Context, _ plan.Address, lifetime time.Duration) (added bool, err error) {
 	return added, a.locked(func() error {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		k := a.h.kernel
 		added = !k.holds
 		k.set(true, "agent")

@@ -98,11 +98,10 @@ func (p peers) Status(ctx context.Context, m plan.Member) (pat.Status, error) {
 // watcher asks the host's PostgreSQL again and again over one connection.
 type watcher struct {
 	*rig
-	mu    sync.Mutex
-	last  agent.PostgresState
-	fast  bool
-	poke  chan struct{}
-	phase time.Duration
+	mu   sync.Mutex
+	last agent.PostgresState
+	fast bool
+	poke chan struct{}
 }
 
 func newWatcher(r *rig) *watcher {
