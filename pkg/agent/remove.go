@@ -65,16 +65,19 @@ func (c *cluster) retireNow(ctx context.Context, con *concern, p plan.Plan, s st
 	if first := c.before(con.name); first != "" {
 		return wait(observed.Removing, first+" is removed first")
 	}
-	var names []string
+	var did []string
 	for _, r := range drop {
 		if cond, pause := c.removeOne(ctx, con, r, s.view.Leader.Epoch); cond.Bad() {
 			return cond, pause
 		}
-		if u, ok := r.(plan.Unit); ok {
-			names = append(names, u.Unit)
+		switch r := r.(type) {
+		case plan.Unit:
+			did = append(did, r.Unit+" stopped and disabled, its files removed")
+		case plan.Address:
+			did = append(did, r.Address+" taken down")
 		}
 	}
-	said := strings.Join(names, ", ") + " stopped and disabled, its files removed"
+	said := strings.Join(did, ", ")
 	if data := p.Removal.Data; data != "" && c.a.o.Host.SetAside != nil {
 		where, err := c.a.o.Host.SetAside(ctx, data, p.UID)
 		if err != nil {

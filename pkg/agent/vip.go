@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -71,6 +72,17 @@ func (v *vip) follow(a *plan.Address) {
 func (v *vip) followLocked(a *plan.Address) {
 	v.want = a
 	poke(v.another)
+}
+
+// forget stops following the leader with the address. It is an error for as long as
+// the address is on this host: the loop takes it off.
+func (v *vip) forget(ctx context.Context, a plan.Address) error {
+	v.follow(nil)
+	held, err := v.c.a.o.Host.Addresses.Held(ctx, a)
+	if err == nil && held {
+		err = fmt.Errorf("%s is still on this host", a.Address)
+	}
+	return err
 }
 
 // inForce takes note of a plan that is in force as a whole. The caller holds mu, or is

@@ -259,6 +259,21 @@ func TestVIPPlanChanges(t *testing.T) {
 	})
 }
 
+// TestVIPRemoval: the address is taken down before the removal is called done, and an
+// agent that starts again does not follow with it.
+func TestVIPRemoval(t *testing.T) {
+	withVIP(t, func(t *testing.T, w *vipWorld) {
+		for i := 1; i <= 3; i++ {
+			w.etcd.Put(layout.PlanKey(node(i), "c", "vip"), string(plan.Encode(plan.Removes(vipPlan(i, vipAddress), plan.Removal{Whole: true}))))
+		}
+		after(5 * time.Second)
+		w.expectHolder(0)
+		for i := 1; i <= 3; i++ {
+			expect(t, node(i), applied(t, w.report(i, "vip")).Reason, observed.Removed)
+		}
+	})
+}
+
 func TestFrozenVIPFollows(t *testing.T) {
 	withVIP(t, func(t *testing.T, w *vipWorld) {
 		w.host(1).freeze(t, "freeze", "")

@@ -350,6 +350,8 @@ func (c *cluster) remove(ctx context.Context, r plan.Resource, at plan.Epoch) er
 		return c.drivers.Unit.Remove(ctx, r, at)
 	case plan.Patroni:
 		return c.drivers.Patroni.Remove(ctx, r, at)
+	case plan.Address:
+		return c.vip.forget(ctx, r)
 	}
 	return fmt.Errorf("remove %s: no driver for it", r.ID())
 }

@@ -13,8 +13,12 @@ type Address struct {
 // ID implements Resource.
 func (a Address) ID() string { return "address " + a.Address }
 
-// AddressOf returns the virtual address of a plan; false when it has none.
+// AddressOf returns the virtual address that a plan follows the leader with; false
+// when it has none.
 func AddressOf(p Plan) (Address, bool) {
+	if p.Removal != nil {
+		return Address{}, false
+	}
 	for _, r := range p.Resources {
 		if a, ok := r.(Address); ok {
 			return a, true

@@ -27,8 +27,11 @@ func Removes(p Plan, r Removal) Plan {
 	p.Removal, p.Secrets = &r, nil
 	var names Resources
 	for _, res := range p.Resources {
-		if u, ok := res.(Unit); ok {
-			names = append(names, Unit{Unit: u.Unit, Program: u.Program, Files: []File{}})
+		switch r := res.(type) {
+		case Unit:
+			names = append(names, Unit{Unit: r.Unit, Program: r.Program, Files: []File{}})
+		case Address:
+			names = append(names, r)
 		}
 	}
 	p.Resources = names

@@ -14,31 +14,9 @@ import (
 // all of them when the cluster goes, else those of members that go, unless the node
 // is a proxy by itself. want gets a removal for each; what is done is deleted.
 func leaving(in controllers.Input, t *topology.Topology, stays []string, want map[string]plan.Plan) []controllers.Output {
-	var done []controllers.Output
-	for _, s := range t.AllStored(in, Concern) {
-		if slices.Contains(stays, s.Node) || s.Plan.Removal == nil && !goes(t, s.Node) {
-			continue
-		}
-		if s.Removed() {
-			done = append(done, s.Delete())
-			continue
-		}
-		want[s.Node] = t.Removes(s, version.String(), plan.Removal{Whole: t.Removing})
-	}
-	return done
-}
-
-// goes reports whether a document says that the node's part of the cluster is to go.
-func goes(t *topology.Topology, node string) bool {
-	if t.Removing {
-		return true
-	}
-	for _, m := range t.Docs.MemberList() {
-		if m.Node == node && m.Absent() && t.Leaving[m.Name] {
-			return true
-		}
-	}
-	return false
+	return t.Clear(in, Concern, version.String(), func(node string) bool {
+		return !slices.Contains(stays, node) && t.Goes(node)
+	}, want)
 }
 
 // staying are the nodes that run the cluster's HAProxy: as documents say, and those

@@ -91,6 +91,37 @@ func (t *Topology) Removes(s *Stored, writer string, r plan.Removal) plan.Plan {
 	return p
 }
 
+// Goes reports whether a document says that the node's part of the cluster is to go,
+// and may by now.
+func (t *Topology) Goes(node string) bool {
+	if t.Removing {
+		return true
+	}
+	for _, m := range t.Docs.MemberList() {
+		if m.Node == node && m.Absent() && t.Leaving[m.Name] {
+			return true
+		}
+	}
+	return false
+}
+
+// Clear puts a removal into want for every node of which nothing of the concern is to
+// stay, and returns the deletion of plans whose nodes have answered one.
+func (t *Topology) Clear(in controllers.Input, concern, writer string, goes func(node string) bool, want map[string]plan.Plan) []controllers.Output {
+	var done []controllers.Output
+	for _, s := range t.AllStored(in, concern) {
+		switch {
+		case s.Plan.Removal == nil && !goes(s.Node):
+		case s.Removed():
+			delete(want, s.Node)
+			done = append(done, s.Delete())
+		default:
+			want[s.Node] = t.Removes(s, writer, plan.Removal{Whole: t.Removing})
+		}
+	}
+	return done
+}
+
 // RemovingCondition says what a removal waits for.
 func RemovingCondition(key, format string, args ...any) observed.Condition {
 	return observed.Condition{

@@ -40,6 +40,9 @@ func (Controller) Outputs() []controllers.Access {
 // Plan implements controllers.Controller.
 func (Controller) Plan(in controllers.Input) (controllers.Result, error) {
 	t, cs, ok := topology.Load(in, "members", "vip")
+	if ok && t.Removing {
+		return removeAll(in, t, cs), nil
+	}
 	if !ok || !t.Docs.Exists() || t.Formed == nil {
 		observed.Sort(cs)
 		return controllers.Result{Conditions: cs}, nil
@@ -68,10 +71,11 @@ func (Controller) Plan(in controllers.Input) (controllers.Result, error) {
 		}
 		want[m.Node] = p
 	}
+	done := t.Clear(in, Concern, version.String(), t.Goes, want)
 	out, waiting := t.Rollout(in, Concern, want, func(_ string, r *observed.Report) bool { return topology.NothingLoaded(r) })
 	cs = append(cs, waiting...)
 	observed.Sort(cs)
-	return controllers.Result{Outputs: out, Conditions: cs}, nil
+	return controllers.Result{Outputs: append(out, done...), Conditions: cs}, nil
 }
 
 // addressOf is added as a host address: a shorter mask would add a route, and as a

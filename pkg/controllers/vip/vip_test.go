@@ -116,6 +116,51 @@ func TestR6DocumentGoneKeepsTheAddress(t *testing.T) {
 	}
 }
 
+// TestRemoval: an address goes from the node of a member that goes, and with the
+// whole cluster; a plan is deleted only when its node has said that it is done.
+func TestRemoval(t *testing.T) {
+	m := settled(t, "address: 10.10.10.9/24")
+	removes := func(node string, whole bool) bool {
+		p, ok := planOf(t, m, node)
+		return ok && p.Removal != nil && p.Removal.Whole == whole
+	}
+	answer := func(node string) {
+		e, _ := m.Get(keys.Default.PlanKey(node, "pg-test", Concern))
+		controllertest.Put(m, keys.Default.ObservedKey(node, "pg-test", Concern), string(observed.Encode(observed.Report{
+			Schema: observed.Schema, Concern: Concern, Plan: e.ModRevision,
+			Conditions: []observed.Condition{{Type: observed.Applied, Status: observed.True, Reason: observed.Removed}},
+		})))
+	}
+	for _, node := range []string{"pg1", "pg2", "pg3"} {
+		controllertest.Put(m, keys.Default.AliveKey(node), string(observed.Encode(observed.Alive{Schema: observed.Schema, Node: node})))
+	}
+	controllertest.Put(m, docs+"members/pg-test-3", "node: pg3\nstate: absent")
+	controllertest.Settle(t, New(), m, "pg-test")
+	if !removes("pg3", false) || removes("pg1", false) || removes("pg2", false) {
+		t.Error("the member that goes keeps its address, or another one loses it")
+	}
+	answer("pg3")
+	controllertest.Settle(t, New(), m, "pg-test")
+	if _, ok := planOf(t, m, "pg3"); ok {
+		t.Error("what is done is not deleted")
+	}
+	controllertest.Put(m, docs+"postgres", "state: absent\nconfirm: pg-test")
+	for range 3 { // node by node
+		controllertest.Settle(t, New(), m, "pg-test")
+		for _, node := range []string{"pg1", "pg2"} {
+			if removes(node, true) {
+				answer(node)
+			}
+		}
+	}
+	controllertest.Settle(t, New(), m, "pg-test")
+	for _, node := range []string{"pg1", "pg2"} {
+		if p, ok := planOf(t, m, node); ok {
+			t.Errorf("the cluster goes and %s keeps %+v", node, p)
+		}
+	}
+}
+
 func TestFailoverChangesNoPlan(t *testing.T) {
 	m := settled(t, "address: 10.10.10.9/24")
 	controllertest.Put(m, "/pg/pg-test/leader", "pg-test-2")
