@@ -128,8 +128,12 @@ func serverBug(bug string) *wireBug {
 
 // misbehave is what a server of a buggy build does beside its work.
 func (s *server) misbehave(p *process, c *store.Client) {
+	every := time.Second
+	if s.w.o.Bug == BugBusy {
+		every = 7 * time.Second // leaves time to answer a plan
+	}
 	for p.pass() == nil {
-		time.Sleep(time.Second)
+		time.Sleep(every)
 		docs, _, err := c.List(context.Background(), layout.ClusterDocs(cluster))
 		if err != nil || len(docs) > 0 && s.w.o.Bug == BugDeletes {
 			continue
