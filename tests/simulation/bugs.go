@@ -148,7 +148,7 @@ func (s *server) misbehave(p *process, c *store.Client) {
 				if !strings.HasSuffix(e.Key, "/haproxy") {
 					continue
 				}
-				op = store.Put(e.Key, e.Value)
+				op = store.Put(e.Key, append(bytes.Clone(e.Value), ' '))
 			}
 			if lead, ok := s.engine.Leading(); ok {
 				_, _ = c.Commit(context.Background(), []store.Guard{store.CreateIs(layout.ElectionKey(), lead), store.ModIs(e.Key, e.ModRevision)}, []store.Op{op})
