@@ -97,8 +97,8 @@ func TestHolderKilled(t *testing.T) {
 // TestHolderDead: the next leader takes it although nobody released it.
 func TestHolderDead(t *testing.T) {
 	for name, c := range map[string]struct{ gone, wait time.Duration }{
-		"at once when the node's presence is long gone": {20 * time.Second, 210 * time.Millisecond},
-		"after lifetime and a second when it is not":    {time.Second, 6 * time.Second},
+		"once it must have let go, when the node's presence is long gone": {20 * time.Second, 2 * time.Second},
+		"after lifetime and a second when it is not":                      {time.Second, 6 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			withVIP(t, func(t *testing.T, w *vipWorld) {

@@ -22,6 +22,9 @@ const (
 	// more who did not hear of it. The second is for the kernel, which takes up to 0.2
 	// s to drop an address (measured), and for clocks.
 	handover = AddressLifetime + time.Second
+	// letGo is how long after another leads an agent without etcd has the address at
+	// most: a Patroni that does not answer is believed for 1 s, asked 4 times in it.
+	letGo = 2 * time.Second
 	// PatroniEvery is how often the local Patroni is asked; an answer counts that long.
 	PatroniEvery = time.Second
 	// restFor is how long a node rests that neither leads nor has the address.

@@ -192,7 +192,10 @@ func (h Holding) claimable(now time.Time) time.Duration {
 	// are deleted by hand.
 	wait := h.View.Leader.Since.Add(handover).Sub(now)
 	if r != nil && !h.HolderGoneAt.IsZero() {
-		wait = min(wait, h.HolderGoneAt.Add(AddressLifetime+time.Millisecond).Sub(now))
+		// An agent that only lost etcd is absent too, and keeps the address for as long as
+		// its own Patroni says that it leads: it must have had the time to be told.
+		gone := latest(h.HolderGoneAt.Add(AddressLifetime+time.Millisecond), h.View.Leader.Since.Add(letGo))
+		wait = min(wait, gone.Sub(now))
 	}
 	return wait
 }

@@ -128,8 +128,12 @@ func serverBug(bug string) *wireBug {
 
 // misbehave is what a server of a buggy build does beside its work.
 func (s *server) misbehave(p *process, c *store.Client) {
+	every := time.Second
+	if s.w.o.Bug == BugBusy {
+		every = 7 * time.Second // leaves time to answer a plan
+	}
 	for p.pass() == nil {
-		time.Sleep(time.Second)
+		time.Sleep(every)
 		docs, _, err := c.List(context.Background(), layout.ClusterDocs(cluster))
 		if err != nil || len(docs) > 0 && s.w.o.Bug == BugDeletes {
 			continue
@@ -144,7 +148,7 @@ func (s *server) misbehave(p *process, c *store.Client) {
 				if !strings.HasSuffix(e.Key, "/haproxy") {
 					continue
 				}
-				op = store.Put(e.Key, e.Value)
+				op = store.Put(e.Key, append(bytes.Clone(e.Value), ' '))
 			}
 			if lead, ok := s.engine.Leading(); ok {
 				_, _ = c.Commit(context.Background(), []store.Guard{store.CreateIs(layout.ElectionKey(), lead), store.ModIs(e.Key, e.ModRevision)}, []store.Op{op})

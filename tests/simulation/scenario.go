@@ -87,8 +87,8 @@ func (w *World) form() {
 	w.mu.Unlock()
 	if why := w.converge(formWithin); why != "" {
 		w.mu.Lock()
-		defer w.mu.Unlock()
 		w.check.fail("form", "the cluster did not form within %s: %s", formWithin, why)
+		w.mu.Unlock()
 	}
 	w.run(2 * time.Second)
 }
