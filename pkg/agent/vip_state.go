@@ -87,7 +87,7 @@ func (v *vip) holdingLocked(a plan.Address, now time.Time) (h plan.Holding, unsa
 	h = v.known
 	h.Node, h.Member, h.Address = c.a.o.Node, own.Name, a.Network
 	h.View, h.LeaderAt = s.view, s.leaderAt
-	h.Back, h.Usurped = s.back || c.foreign(), c.a.usurped.Load()
+	h.Back, h.Usurped = s.back || c.foreignLocked(), c.a.usurped.Load()
 	h.Impostor = impostor(s.view, own, true)
 	h.Record = s.vip
 	if s.vip != nil && s.vipRev == v.given {
