@@ -61,7 +61,7 @@ func (Controller) Plan(in controllers.Input) (controllers.Result, error) {
 	for _, m := range t.Docs.MemberList() {
 		_, has := stored[m.Node]
 		// Who has the plan may be leading right now, whatever its document says since.
-		if t.Docs.Nodes[m.Node] == nil || !has && (!m.CanLead() || !v.On()) {
+		if t.Docs.Nodes[m.Node] == nil || !has && (m.Absent() || !m.CanLead() || !v.On()) {
 			continue
 		}
 		p := t.Plan(m.Node, version.String())
