@@ -98,7 +98,7 @@ func (r removal) left(l *live) []string {
 		if err != nil || ref.Cluster != r.cluster {
 			continue
 		}
-		if r.member == "" || ref.Node == r.node && ref.Concern == "postgres" {
+		if r.member == "" || ref.Node == r.node && (ref.Concern == "postgres" || ref.Concern == "vip") {
 			out = append(out, e.Key)
 		}
 	}
