@@ -70,7 +70,7 @@ test-lab: build ## tests on real hosts under systemd
 	$(call step,real hosts: the lab)
 	go test -count=1 -timeout 10m -v ./tests/lab/...
 	$(call step,real hosts: behaviour and rules)
-	go test -count=1 -timeout 25m -v ./tests/e2e/...
+	go test -count=1 -timeout 45m -v ./tests/e2e/...
 
 .PHONY: mutants
 mutants: ## break each rule on purpose and see its test fail
@@ -80,6 +80,10 @@ mutants: ## break each rule on purpose and see its test fail
 bench: build ## the figures of the README, measured beside the alternatives
 	go run ./tests/bench
 	go test -run '^$$' -bench . -benchtime 1s ./pkg/engine/... ./pkg/store/...
+
+.PHONY: chaos
+chaos: build ## moves, kills and reboots under the eyes of every kernel: two holders and flaps of the address
+	go run ./tests/chaos
 
 .PHONY: generate
 generate: ## write the generated files: JSON schemas and the pages made from the code

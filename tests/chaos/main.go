@@ -1,0 +1,243 @@
+// Command chaos moves the leader, kills agents and servers and reboots hosts, while
+// it watches the virtual address through the kernels of all hosts and writes through
+// it. It fails when the address was on two hosts at any moment, or changed its host
+// without a move that was asked for.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/pgctrl/pgctrl/tests/fleet"
+	"github.com/pgctrl/pgctrl/tests/lab/lab"
+	"github.com/pgctrl/pgctrl/tests/probe"
+	"github.com/pgctrl/pgctrl/tests/probe/holders"
+)
+
+const (
+	cluster = "pg-test"
+	address = "10.10.10.9"
+)
+
+func main() {
+	var p plan
+	flag.IntVar(&p.moves, "moves", 50, "planned moves of the leader")
+	flag.IntVar(&p.kills, "kills", 50, "kill -9 of an agent or the server")
+	flag.IntVar(&p.reboots, "reboots", 10, "reboots of a node")
+	seed := flag.Uint64("seed", uint64(time.Now().UnixNano()), "the order of the acts")
+	bin := flag.String("bin", "bin", "folder with pgctrl and pgagent")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	say("seed %d: %d moves, %d kills, %d reboots", *seed, p.moves, p.kills, p.reboots)
+	if err := run(ctx, *bin, p.order(rand.New(rand.NewPCG(*seed, 0)))); err != nil {
+		fmt.Fprintln(os.Stderr, "chaos:", err)
+		os.Exit(1)
+	}
+}
+
+var started = time.Now()
+
+func say(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "%6.1f s  %s\n", time.Since(started).Seconds(), fmt.Sprintf(format, args...))
+}
+
+// plan is how often each act is done.
+type plan struct{ moves, kills, reboots int }
+
+// order is the acts in an order that the seed decides.
+func (p plan) order(r *rand.Rand) []act {
+	var out []act
+	add := func(n int, do func(*chaos, context.Context, *rand.Rand) error, what string) {
+		for range n {
+			out = append(out, act{what, func(c *chaos, ctx context.Context) error { return do(c, ctx, r) }})
+		}
+	}
+	add(p.moves, (*chaos).move, "move")
+	add(p.kills, (*chaos).kill, "kill")
+	add(p.reboots, (*chaos).reboot, "reboot")
+	r.Shuffle(len(out), func(i, j int) { out[i], out[j] = out[j], out[i] })
+	return out
+}
+
+type act struct {
+	what string
+	do   func(*chaos, context.Context) error
+}
+
+// chaos is a cluster and what was done to it.
+type chaos struct {
+	*fleet.Fleet
+	observer *holders.Observer
+	asked    []holders.Move
+}
+
+func run(ctx context.Context, bin string, acts []act) error {
+	l, err := lab.Up(ctx, lab.Options{Fresh: true, Log: os.Stderr})
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	defer func() { _ = l.Down(context.WithoutCancel(ctx)) }()
+	f, err := fleet.Deploy(ctx, l, bin, say)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	f.VIP = address + "/24"
+	if err := f.Create(ctx, cluster); err != nil {
+		return err
+	}
+	c := &chaos{Fleet: f}
+	writes, err := c.begin(ctx)
+	if err != nil {
+		return err
+	}
+	for i, a := range acts {
+		if err := a.do(c, ctx); err != nil {
+			l.Diagnose(context.WithoutCancel(ctx), os.Stderr)
+			return errors.Join(fmt.Errorf("%s, act %d of %d: %w", a.what, i+1, len(acts), err), c.end(writes))
+		}
+		if (i+1)%10 == 0 {
+			say("%d of %d acts; %d writes", i+1, len(acts), probe.Count(writes.Samples())[probe.Written])
+		}
+	}
+	return c.end(writes)
+}
+
+// begin watches the address and writes through it.
+func (c *chaos) begin(ctx context.Context) (*probe.Sampler, error) {
+	leader, err := c.Leader(ctx, cluster)
+	if err != nil {
+		return nil, err
+	}
+	t, err := c.Target(ctx, cluster, c.Node(leader), 5432)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.Prepare(ctx); err != nil {
+		return nil, err
+	}
+	if err := c.holds(ctx, leader); err != nil {
+		return nil, err
+	}
+	var hosts []holders.Host
+	for _, h := range c.Nodes {
+		hosts = append(hosts, holders.Host{Name: h.Name, Namespace: h.Namespace()})
+	}
+	if c.observer, err = holders.Observe(netip.MustParseAddr(address), hosts...); err != nil {
+		return nil, err
+	}
+	t.Host, t.Port, t.Patience = address, 5436, 3*time.Second
+	return probe.Start(ctx, t, 50*time.Millisecond, 25, nil), nil
+}
+
+// end judges what was seen.
+func (c *chaos) end(writes *probe.Sampler) error {
+	n := probe.Count(writes.Stop())
+	r := c.observer.Stop().Judge(c.asked...)
+	fmt.Printf("%s\nwrites through the address: %v\n", r, n)
+	if !r.Clean() {
+		return errors.New("the address was not where it belongs")
+	}
+	if n[probe.Replica] > 0 {
+		return fmt.Errorf("%d writes through the address reached a server in recovery", n[probe.Replica])
+	}
+	return nil
+}
+
+// holds waits until a write through the address lands on the member.
+func (c *chaos) holds(ctx context.Context, member string) error {
+	t, err := c.Target(ctx, cluster, c.Node(member), 5436)
+	if err != nil {
+		return err
+	}
+	t.Host = address
+	return fleet.Until(ctx, 30*time.Second, "a write through the address to land on "+member, func(ctx context.Context) error {
+		if one := t.Once(ctx); one.Outcome != probe.Written || one.Server != c.Node(member).IP {
+			return fmt.Errorf("%s on %q: %v", one.Outcome, one.Server, one.Err)
+		}
+		return nil
+	})
+}
+
+// move is a planned switchover to another member.
+func (c *chaos) move(ctx context.Context, r *rand.Rand) error {
+	if err := c.Whole(ctx, cluster, 2*time.Minute); err != nil {
+		return err
+	}
+	from, err := c.Leader(ctx, cluster)
+	if err != nil {
+		return err
+	}
+	var others []string
+	for i := range c.Nodes {
+		if m := fmt.Sprintf("%s-%d", cluster, i+1); m != from {
+			others = append(others, m)
+		}
+	}
+	to := others[r.IntN(len(others))]
+	asked := holders.Move{After: time.Now(), Host: c.Node(to).Name}
+	if err := c.Switchover(ctx, cluster, from, to); err != nil {
+		return err
+	}
+	if err := c.holds(ctx, to); err != nil {
+		return err
+	}
+	asked.Before = time.Now()
+	c.asked = append(c.asked, asked)
+	return nil
+}
+
+// kill ends an agent or the server at any instant; systemd starts it again.
+func (c *chaos) kill(ctx context.Context, r *rand.Rand) error {
+	host, unit := c.Infra, "pgctrl-server.service"
+	if n := r.IntN(len(c.Nodes) + 1); n < len(c.Nodes) {
+		host, unit = c.Nodes[n], "pgagent.service"
+	}
+	if err := host.KillMain(ctx, unit, "KILL"); err != nil {
+		return err
+	}
+	return fleet.Until(ctx, 30*time.Second, unit+" to be started again", func(ctx context.Context) error {
+		_, err := host.Exec(ctx, "systemctl", "is-active", "--quiet", unit)
+		return err
+	})
+}
+
+// reboot restarts a node in order. One that leads may lead again afterwards.
+func (c *chaos) reboot(ctx context.Context, r *rand.Rand) error {
+	if err := c.Whole(ctx, cluster, 2*time.Minute); err != nil {
+		return err
+	}
+	leader, err := c.Leader(ctx, cluster)
+	if err != nil {
+		return err
+	}
+	h := c.Nodes[r.IntN(len(c.Nodes))]
+	after := time.Now()
+	if err := h.Reboot(ctx); err != nil {
+		return err
+	}
+	if err := c.Whole(ctx, cluster, 3*time.Minute); err != nil {
+		return err
+	}
+	now, err := c.Leader(ctx, cluster)
+	if err != nil {
+		return err
+	}
+	if err := c.holds(ctx, now); err != nil {
+		return err
+	}
+	if h == c.Node(leader) {
+		c.asked = append(c.asked, holders.Move{After: after, Before: time.Now(), Host: c.Node(now).Name})
+	}
+	return nil
+}
