@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -57,8 +58,11 @@ func TestMentioning(t *testing.T) {
 		f.member("pg-d", "node: n11")
 		f.etcd.Put(layout.Node("n1"), "address: 10.0.0.1")
 		f.etcd.Put(layout.ClusterDoc("pg-e", "services/n1"), "n1")
+		var mu sync.Mutex // clusters are worked on side by side
 		got := map[string]string{}
 		c := &fake{name: "haproxy", inputs: fleetMembers, plan: func(in controllers.Input) (controllers.Result, error) {
+			mu.Lock()
+			defer mu.Unlock()
 			for _, word := range []string{"n1", "n11", "n-1.b", "node", "10.0.0.1"} {
 				found := ""
 				for _, e := range kv.Mentioning(in.Snapshot, layout.Prefix(keys.Desired), word) {

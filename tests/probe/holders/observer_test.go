@@ -226,6 +226,11 @@ func TestRebootIsFollowed(t *testing.T) {
 	w.On(t, "a")
 	w.Plug(t, "a", "eth0", "10.77.0.1/24")
 	w.take("a")
+	for start := time.Now(); len(w.o.Holders()) == 0; time.Sleep(time.Millisecond) {
+		if time.Since(start) > 5*time.Second {
+			t.Fatal("the address of a host that is on again is not seen")
+		}
+	}
 	w.take("b")
 	w.leave("b")
 	r := w.judge()
