@@ -213,7 +213,10 @@ func TestFullStore(t *testing.T) {
 	big, said := strings.Repeat("x", 100<<10), false
 	var err error
 	for n := 0; err == nil && n < 1000; n++ {
-		if _, err = h.Put(t.Context(), l.Node("pg1"), "address: 10.0.0.11 # "+big); n%4 == 0 && err == nil {
+		// etcd counts its size when it commits, every 100 ms: faster, it would jump from
+		// little to full.
+		time.Sleep(25 * time.Millisecond)
+		if _, err = h.Put(t.Context(), l.Node("pg1"), "address: 10.0.0.11 # "+big); n%2 == 0 && err == nil {
 			_, out := h.run("", "status")
 			said = said || strings.Contains(out, "StoreFilling: etcd's database is at")
 		}
