@@ -29,7 +29,7 @@ var made atomic.Int64
 func New(t testing.TB, hosts ...string) *Net {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("network namespaces need root")
+		t.Fatal("network namespaces need root")
 	}
 	n := &Net{ports: map[string][]string{}, prefix: fmt.Sprintf("pgctrl-t%d-%d-", os.Getpid(), made.Add(1))}
 	n.add(t, "switch")

@@ -87,7 +87,7 @@
 //	                                   them with Frozen and what differs; follows the leader as ever
 //	a plan carries a freeze            the same for that concern, until its time by this clock
 //	drift comes back again and again   repairs it after 2, 4 ... 30 s and says DriftReturns
-//	inotify or D-Bus is away           compares every 5 s, as an event
+//	inotify or D-Bus is away           compares every 2 s, as ever
 //	a secret is absent                 WaitingForSecret; looked for every second; what is loaded is kept so
 //
 // # Stopping
