@@ -22,10 +22,7 @@ import (
 	"github.com/pgctrl/pgctrl/tests/probe/holders"
 )
 
-const (
-	cluster = "pg-test"
-	address = "10.10.10.9"
-)
+const cluster = "pg-test"
 
 func main() {
 	var p plan
@@ -76,6 +73,7 @@ type act struct {
 // chaos is a cluster and what was done to it.
 type chaos struct {
 	*fleet.Fleet
+	address  string
 	observer *holders.Observer
 	asked    []holders.Move
 }
@@ -92,11 +90,12 @@ func run(ctx context.Context, bin string, acts []act) error {
 		return err
 	}
 	defer f.Close()
+	address := l.Address(9)
 	f.VIP = address + "/24"
 	if err := f.Create(ctx, cluster); err != nil {
 		return err
 	}
-	c := &chaos{Fleet: f}
+	c := &chaos{Fleet: f, address: address}
 	writes, err := c.begin(ctx)
 	if err != nil {
 		return err
@@ -133,10 +132,10 @@ func (c *chaos) begin(ctx context.Context) (*probe.Sampler, error) {
 	for _, h := range c.Nodes {
 		hosts = append(hosts, holders.Host{Name: h.Name, Namespace: h.Namespace()})
 	}
-	if c.observer, err = holders.Observe(netip.MustParseAddr(address), hosts...); err != nil {
+	if c.observer, err = holders.Observe(netip.MustParseAddr(c.address), hosts...); err != nil {
 		return nil, err
 	}
-	t.Host, t.Port, t.Patience = address, 5436, 3*time.Second
+	t.Host, t.Port, t.Patience = c.address, 5436, 3*time.Second
 	return probe.Start(ctx, t, 50*time.Millisecond, 25, nil), nil
 }
 
@@ -160,7 +159,7 @@ func (c *chaos) holds(ctx context.Context, member string) error {
 	if err != nil {
 		return err
 	}
-	t.Host = address
+	t.Host = c.address
 	return fleet.Until(ctx, 30*time.Second, "a write through the address to land on "+member, func(ctx context.Context) error {
 		if one := t.Once(ctx); one.Outcome != probe.Written || one.Server != c.Node(member).IP {
 			return fmt.Errorf("%s on %q: %v", one.Outcome, one.Server, one.Err)

@@ -20,10 +20,10 @@ import (
 	"github.com/pgctrl/pgctrl/tests/probe"
 )
 
-const (
-	cluster = "pg-test"
-	vip     = "10.10.10.9"
-)
+const cluster = "pg-test"
+
+// vip is the cluster's virtual address; set with hosts.
+var vip string
 
 var (
 	keep = flag.Bool("keep", false, "leave the lab running after the tests, and use a running one")
@@ -72,6 +72,7 @@ func deploy(ctx context.Context, l *lab.Lab) error {
 	if hosts, err = fleet.Deploy(ctx, l, *bin, say); err != nil {
 		return err
 	}
+	vip = l.Address(9)
 	hosts.VIP = vip + "/24"
 	if err := hosts.Create(ctx, cluster); err != nil {
 		return err

@@ -2,6 +2,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,7 +35,7 @@ func (e exitCode) Error() string { return fmt.Sprintf("exit status %d", int(e)) 
 
 // newCommand is the whole grammar; the lab's name is the one setting all commands share.
 func newCommand() *cobra.Command {
-	name := "lab"
+	name := cmp.Or(os.Getenv("PGCTRL_LAB_NAME"), "lab")
 	root := &cobra.Command{
 		Use:   "lab",
 		Short: "Real Debian hosts on one machine, to try and to break pgctrl",

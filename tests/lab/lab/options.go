@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"net/netip"
@@ -12,13 +13,14 @@ import (
 
 // Options say which lab to bring up. The zero value is a lab named "lab" with infra1, pg1, pg2 and pg3 on bookworm.
 type Options struct {
-	// Name tells labs apart; [a-z][a-z0-9]{0,10}. Default "lab".
+	// Name tells labs apart; [a-z][a-z0-9]{0,10}. Default PGCTRL_LAB_NAME, so that one test runs in several labs at once, or "lab".
 	Name string
 	// Hosts to boot: [a-z][a-z0-9-]{0,12}. infra1 gets address .10, pgN gets .10+N, others from .101 on. Default infra1, pg1, pg2, pg3.
 	Hosts []string
 	// Image is a name of [Images]. Default PGCTRL_LAB_IMAGE, so that one test runs on every release, or "bookworm".
 	Image string
-	// Subnet is the /24 of the lab; the machine's own address in it is .1. Default 10.10.10.0/24; a second lab needs another one.
+	// Subnet is the /24 of the lab; the machine's own address in it is .1. Default PGCTRL_LAB_SUBNET, or 10.10.10.0/24; a second lab needs
+	// another one.
 	Subnet string
 	// Fresh removes what an earlier run of the same name left, running or not, so that hosts start as just installed.
 	// Without it Up attaches to hosts that run and boots the others from the disks they have.
@@ -48,21 +50,12 @@ var (
 
 // withDefaults fills what was left out and refuses what can't work, before anything is touched.
 func (o Options) withDefaults() (Options, error) {
-	if o.Name == "" {
-		o.Name = "lab"
-	}
+	o.Name = cmp.Or(o.Name, os.Getenv("PGCTRL_LAB_NAME"), "lab")
 	if len(o.Hosts) == 0 {
 		o.Hosts = []string{"infra1", "pg1", "pg2", "pg3"}
 	}
-	if o.Image == "" {
-		o.Image = "bookworm"
-		if image := os.Getenv("PGCTRL_LAB_IMAGE"); image != "" {
-			o.Image = image
-		}
-	}
-	if o.Subnet == "" {
-		o.Subnet = "10.10.10.0/24"
-	}
+	o.Image = cmp.Or(o.Image, os.Getenv("PGCTRL_LAB_IMAGE"), "bookworm")
+	o.Subnet = cmp.Or(o.Subnet, os.Getenv("PGCTRL_LAB_SUBNET"), "10.10.10.0/24")
 	if o.Log == nil {
 		o.Log = io.Discard
 	}
