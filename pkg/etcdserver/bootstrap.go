@@ -1,6 +1,7 @@
 package etcdserver
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -30,7 +31,10 @@ func bootstrap(o Options, dir, db string) error {
 	if err != nil {
 		return fmt.Errorf("name the member: %w", err)
 	}
-	cluster, err := membership.NewClusterFromURLsMap(o.Log, c.InitialClusterToken, urls)
+	// The token makes the cluster's id, and the id must be a new one: the raft term begins
+	// anew, and Patroni 4 takes a cluster it knows at a lower term for a stale member
+	// (StaleEtcdNode) and never speaks to it again (measured on 4.0).
+	cluster, err := membership.NewClusterFromURLsMap(o.Log, c.InitialClusterToken+"-"+rand.Text(), urls)
 	if err != nil {
 		return fmt.Errorf("name the cluster: %w", err)
 	}

@@ -69,6 +69,15 @@ func mustPut(t *testing.T, c *clientv3.Client, key, value string) int64 {
 	return r.Header.Revision
 }
 
+func clusterID(t *testing.T, c *clientv3.Client) uint64 {
+	t.Helper()
+	r, err := c.Get(t.Context(), "/any")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.Header.ClusterId
+}
+
 func value(t *testing.T, c *clientv3.Client, key string) string {
 	t.Helper()
 	r, err := c.Get(t.Context(), key)
@@ -87,6 +96,7 @@ func TestRestore(t *testing.T) {
 	o := options(t)
 	file := filepath.Join(t.TempDir(), "one.snapshot")
 	c, stop := launch(t, o)
+	then := clusterID(t, c)
 	mustPut(t, c, "/store", "one")
 	was := mustPut(t, c, "/k", "yesterday")
 	if _, err := snapshot.Save(t.Context(), source(c), file); err != nil {
@@ -119,6 +129,11 @@ func TestRestore(t *testing.T) {
 	c, stop = launch(t, o)
 	if s, k := value(t, c, "/store"), value(t, c, "/k"); s != "two" || k != "yesterday" {
 		t.Errorf("the restored store has %q and %q", s, k)
+	}
+	// Patroni 4 takes a cluster it knows, at a lower raft term, for a stale member of it,
+	// and never speaks to it again.
+	if clusterID(t, c) == then {
+		t.Errorf("the restored store has the id of the one it replaces, %x", then)
 	}
 	// Whoever watched the store that was there is told that the past is gone.
 	w := <-c.Watch(t.Context(), "/k", clientv3.WithRev(today+1))

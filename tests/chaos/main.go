@@ -13,6 +13,8 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -31,11 +33,12 @@ func main() {
 	flag.IntVar(&p.reboots, "reboots", 10, "reboots of a node")
 	seed := flag.Uint64("seed", uint64(time.Now().UnixNano()), "the order of the acts")
 	bin := flag.String("bin", "bin", "folder with pgctrl and pgagent")
+	logs := flag.String("logs", os.TempDir(), "folder for the hosts' logs when something was found")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	say("seed %d: %d moves, %d kills, %d reboots", *seed, p.moves, p.kills, p.reboots)
-	if err := run(ctx, *bin, p.order(rand.New(rand.NewPCG(*seed, 0)))); err != nil {
+	if err := run(ctx, *bin, *logs, p.order(rand.New(rand.NewPCG(*seed, 0)))); err != nil {
 		fmt.Fprintln(os.Stderr, "chaos:", err)
 		os.Exit(1)
 	}
@@ -76,9 +79,16 @@ type chaos struct {
 	address  string
 	observer *holders.Observer
 	asked    []holders.Move
+	act      int
+	logs     string
 }
 
-func run(ctx context.Context, bin string, acts []act) error {
+// did tells what is done, so that a finding can be read beside it.
+func (c *chaos) did(format string, args ...any) {
+	say("act %d: %s", c.act, fmt.Sprintf(format, args...))
+}
+
+func run(ctx context.Context, bin, logs string, acts []act) error {
 	l, err := lab.Up(ctx, lab.Options{Fresh: true, Log: os.Stderr})
 	if err != nil {
 		return err
@@ -95,12 +105,13 @@ func run(ctx context.Context, bin string, acts []act) error {
 	if err := f.Create(ctx, cluster); err != nil {
 		return err
 	}
-	c := &chaos{Fleet: f, address: address}
+	c := &chaos{Fleet: f, address: address, logs: logs}
 	writes, err := c.begin(ctx)
 	if err != nil {
 		return err
 	}
 	for i, a := range acts {
+		c.act = i + 1
 		if err := a.do(c, ctx); err != nil {
 			l.Diagnose(context.WithoutCancel(ctx), os.Stderr)
 			return errors.Join(fmt.Errorf("%s, act %d of %d: %w", a.what, i+1, len(acts), err), c.end(writes))
@@ -128,15 +139,43 @@ func (c *chaos) begin(ctx context.Context) (*probe.Sampler, error) {
 	if err := c.holds(ctx, leader); err != nil {
 		return nil, err
 	}
-	var hosts []holders.Host
-	for _, h := range c.Nodes {
-		hosts = append(hosts, holders.Host{Name: h.Name, Namespace: h.Namespace()})
+	if err := c.proof(ctx, leader); err != nil {
+		return nil, err
 	}
-	if c.observer, err = holders.Observe(netip.MustParseAddr(c.address), hosts...); err != nil {
+	if c.observer, err = c.observe(); err != nil {
 		return nil, err
 	}
 	t.Host, t.Port, t.Patience = c.address, 5436, 3*time.Second
 	return probe.Start(ctx, t, 50*time.Millisecond, 25, nil), nil
+}
+
+func (c *chaos) observe() (*holders.Observer, error) {
+	var hosts []holders.Host
+	for _, h := range c.Nodes {
+		hosts = append(hosts, holders.Host{Name: h.Name, Namespace: h.Namespace()})
+	}
+	return holders.Observe(netip.MustParseAddr(c.address), hosts...)
+}
+
+// proof plants a second holder for 20 ms on a host that does not lead: an observer
+// that does not see it can't find anything.
+func (c *chaos) proof(ctx context.Context, leader string) error {
+	observer, err := c.observe()
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(c.Nodes, func(h *lab.Host) bool { return h != c.Node(leader) })
+	_, err = c.Nodes[i].Exec(ctx, "sh", "-c",
+		fmt.Sprintf("ip address add %[1]s/32 dev eth0; sleep 0.02; ip address del %[1]s/32 dev eth0 || true", c.address))
+	r := observer.Stop().Judge()
+	if err != nil {
+		return fmt.Errorf("plant a second holder: %w", err)
+	}
+	if len(r.Doubles) != 1 || len(r.Flaps) != 0 || len(r.Blind) != 0 {
+		return fmt.Errorf("a second holder planted on %s for 20 ms was not seen as such: %s", c.Nodes[i].Name, r)
+	}
+	say("a second holder planted on %s for 20 ms was seen for %s", c.Nodes[i].Name, r.Doubles[0].To.Sub(r.Doubles[0].From).Round(time.Millisecond/10))
+	return nil
 }
 
 // end judges what was seen.
@@ -145,12 +184,27 @@ func (c *chaos) end(writes *probe.Sampler) error {
 	r := c.observer.Stop().Judge(c.asked...)
 	fmt.Printf("%s\nwrites through the address: %v\n", r, n)
 	if !r.Clean() {
+		c.keepLogs()
 		return errors.New("the address was not where it belongs")
 	}
 	if n[probe.Replica] > 0 {
 		return fmt.Errorf("%d writes through the address reached a server in recovery", n[probe.Replica])
 	}
 	return nil
+}
+
+// keepLogs saves what agents and Patroni wrote; the hosts are removed afterwards.
+func (c *chaos) keepLogs() {
+	for _, h := range c.Nodes {
+		out, err := h.Exec(context.Background(), "journalctl", "-o", "short-precise", "--no-pager", "-u", "pgagent", "-u", "patroni@"+cluster, "-u", "systemd-logind", "-t", "systemd")
+		if err == nil {
+			err = os.WriteFile(filepath.Join(c.logs, "chaos-"+h.Name+".log"), []byte(out), 0o644)
+		}
+		if err != nil {
+			say("logs of %s are lost: %v", h.Name, err)
+		}
+	}
+	say("what agents and Patroni wrote: %s", filepath.Join(c.logs, "chaos-*.log"))
 }
 
 // holds waits until a write through the address lands on the member.
@@ -185,6 +239,7 @@ func (c *chaos) move(ctx context.Context, r *rand.Rand) error {
 	}
 	to := others[r.IntN(len(others))]
 	asked := holders.Move{After: time.Now(), Host: c.Node(to).Name}
+	c.did("move from %s to %s", from, to)
 	if err := c.Switchover(ctx, cluster, from, to); err != nil {
 		return err
 	}
@@ -202,6 +257,7 @@ func (c *chaos) kill(ctx context.Context, r *rand.Rand) error {
 	if n := r.IntN(len(c.Nodes) + 1); n < len(c.Nodes) {
 		host, unit = c.Nodes[n], "pgagent.service"
 	}
+	c.did("kill -9 %s on %s", unit, host.Name)
 	if err := host.KillMain(ctx, unit, "KILL"); err != nil {
 		return err
 	}
@@ -221,6 +277,7 @@ func (c *chaos) reboot(ctx context.Context, r *rand.Rand) error {
 		return err
 	}
 	h := c.Nodes[r.IntN(len(c.Nodes))]
+	c.did("reboot %s; %s leads", h.Name, leader)
 	after := time.Now()
 	if err := h.Reboot(ctx); err != nil {
 		return err
