@@ -37,8 +37,7 @@ type Observer struct {
 
 type hostState struct {
 	Host
-	inode uint64
-	at    map[place]bool
+	at map[place]bool
 }
 
 // place is one occurrence of the address.
@@ -151,20 +150,20 @@ func (o *Observer) findHosts(late bool) {
 		if err != nil {
 			continue // off
 		}
-		var st unix.Stat_t
-		if err := unix.Fstat(fd, &st); err == nil && st.Ino != h.inode && o.hear(h, fd, late) {
-			h.inode = st.Ino
+		// The kernel is asked, because a namespace may have the inode number of one that ended.
+		if id, err := netlink.GetNetNsIdByFd(fd); err == nil && id < 0 {
+			o.hear(h, fd, late)
 		}
 		unix.Close(fd)
 	}
 }
 
 // hear begins to hear one namespace, and notes whether it has the address already.
-// False: it is none yet, as between the two steps of `ip netns add`.
-func (o *Observer) hear(h *hostState, fd int, late bool) bool {
+// It is none yet between the two steps of `ip netns add`.
+func (o *Observer) hear(h *hostState, fd int, late bool) {
 	id := o.next
 	if err := netlink.SetNetNsIdByFd(fd, int(id)); err != nil {
-		return false
+		return
 	}
 	o.next++
 	o.ids[id] = h
@@ -179,7 +178,6 @@ func (o *Observer) hear(h *hostState, fd int, late bool) bool {
 		h.at[p] = true
 	}
 	o.note(h, time.Now())
-	return true
 }
 
 // list reads where a namespace has the address.

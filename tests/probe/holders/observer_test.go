@@ -2,11 +2,14 @@ package holders
 
 import (
 	"net/netip"
+	"os"
 	"runtime"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/pgctrl/pgctrl/internal/netnstest"
 	"github.com/pgctrl/pgctrl/pkg/host/address"
@@ -237,6 +240,66 @@ func TestRebootIsFollowed(t *testing.T) {
 	if len(r.Flaps) != 1 || r.Flaps[0].To != "a" || len(r.Doubles) != 1 {
 		t.Errorf("want the reboot's flap and one second holder, got %s", r)
 	}
+}
+
+// The kernel gives the inode number of a namespace that ended to the next one: a
+// host that boots again may look like the one that went.
+func TestRebootUnderTheSameInodeIsFollowed(t *testing.T) {
+	w := newWorld(t, v4)
+	w.observe()
+	for round := 0; !w.rebootUnderTheSameInode("a"); round++ {
+		if round == 20 {
+			t.Fatal("the number was always given to somebody else")
+		}
+	}
+	w.IP(t, "a", "link set lo up", "addr add 10.77.0.9/32 dev lo")
+	for start := time.Now(); len(w.o.Holders()) == 0; time.Sleep(time.Millisecond) {
+		if time.Since(start) > 5*time.Second {
+			t.Fatal("the address of a host that is on again is not seen")
+		}
+	}
+}
+
+// rebootUnderTheSameInode replaces a host that is heard. The new one is made elsewhere,
+// so that the observer sees no other number meanwhile. False: another namespace of
+// this machine has the number now; the host is a new one all the same.
+func (w *world) rebootUnderTheSameInode(host string) bool {
+	w.t.Helper()
+	was := inode(w.t, w.Path(host))
+	w.Off(w.t, host)
+	others := netnstest.New(w.t)
+	// The kernel takes a number back some time after the namespace has gone.
+	for start := time.Now(); time.Since(start) < 3*time.Second; others.Off(w.t, "one") {
+		others.On(w.t, "one")
+		if inode(w.t, others.Path("one")) != was {
+			continue
+		}
+		defer others.Off(w.t, "one")
+		if err := os.WriteFile(w.Path(host), nil, 0o400); err != nil {
+			w.t.Fatal(err)
+		}
+		if err := unix.Mount(others.Path("one"), w.Path(host), "", unix.MS_BIND, ""); err != nil {
+			w.t.Fatal(err)
+		}
+		return true
+	}
+	w.On(w.t, host)
+	w.IP(w.t, host, "link set lo up", "addr add 10.77.0.9/32 dev lo")
+	for start := time.Now(); len(w.o.Holders()) == 0; time.Sleep(time.Millisecond) {
+		if time.Since(start) > 5*time.Second {
+			w.t.Fatal("a new host is not seen")
+		}
+	}
+	return false
+}
+
+func inode(t *testing.T, path string) uint64 {
+	t.Helper()
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		t.Fatal(err)
+	}
+	return st.Ino
 }
 
 // A namespace can end with the address in it and no word about the address.
