@@ -9,19 +9,19 @@ import (
 	"github.com/pgctrl/pgctrl/tests/probe"
 )
 
-// TestEtcdAwayForAMinute: database and routes stay. Patroni's failsafe mode keeps
-// the primary, HAProxy's checks keep the routes, and no agent takes anything away.
+// TestEtcdAwayForAMinute: database, routes and virtual address stay. Patroni's failsafe
+// mode keeps the primary, HAProxy's checks keep the routes, and no agent takes anything away.
 func TestEtcdAwayForAMinute(t *testing.T) {
 	ctx := begin(t)
 	statusReady(ctx, t)
 	leader, _ := leaderAndNext(ctx, t)
+	vipOn(ctx, t, leader, 20*time.Second)
+	o := observeVIP(t)
+	address := probe.Start(ctx, throughVIP(ctx, t), 100*time.Millisecond, 25, nil)
 	samplers := sampleAll(ctx, t, 100*time.Millisecond)
 	must[string](t)(hosts.Infra.Exec(ctx, "systemctl", "stop", "pgctrl-etcd"))
 	t.Cleanup(func() { _, _ = hosts.Infra.Exec(context.Background(), "systemctl", "start", "pgctrl-etcd") })
-	select {
-	case <-time.After(time.Minute):
-	case <-ctx.Done():
-	}
+	hold(ctx, time.Minute)
 	for _, h := range hosts.Nodes {
 		out := must[string](t)(h.Exec(ctx, "pgagent", "status"))
 		if !strings.Contains(out, cluster) {
@@ -29,6 +29,11 @@ func TestEtcdAwayForAMinute(t *testing.T) {
 		}
 	}
 	must[string](t)(hosts.Infra.Exec(ctx, "systemctl", "start", "pgctrl-etcd"))
+	hold(ctx, 10*time.Second) // what is amiss when etcd is back is seen too
+	o.judged(t)
+	if samples := address.Stop(); failures(samples) > 0 {
+		t.Errorf("%d of %d writes through the address failed while etcd was away", failures(samples), len(samples))
+	}
 	for i, samples := range stopAll(samplers) {
 		n := probe.Count(samples)
 		t.Logf("through %s: %v", hosts.Nodes[i].Name, n)

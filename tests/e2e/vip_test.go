@@ -208,25 +208,6 @@ func TestR2VIPPatroniStopped(t *testing.T) {
 	ok(t, hosts.Whole(ctx, cluster, 3*time.Minute))
 }
 
-// TestR2VIPEtcdAway: an etcd that is away for a minute takes nothing away.
-func TestR2VIPEtcdAway(t *testing.T) {
-	ctx := begin(t)
-	leader, _ := leaderAndNext(ctx, t)
-	vipOn(ctx, t, leader, 20*time.Second)
-	o := observeVIP(t)
-	s := probe.Start(ctx, throughVIP(ctx, t), 100*time.Millisecond, 25, nil)
-	must[string](t)(hosts.Infra.Exec(ctx, "systemctl", "stop", "pgctrl-etcd"))
-	t.Cleanup(func() { _, _ = hosts.Infra.Exec(context.Background(), "systemctl", "start", "pgctrl-etcd") })
-	hold(ctx, time.Minute)
-	must[string](t)(hosts.Infra.Exec(ctx, "systemctl", "start", "pgctrl-etcd"))
-	hold(ctx, 10*time.Second)
-	o.judged(t)
-	samples := s.Stop()
-	if n := failures(samples); n > 0 {
-		t.Errorf("%d of %d writes through the address failed while etcd was away", n, len(samples))
-	}
-}
-
 // TestR2VIPHolderReboots: an orderly reboot, after which the same member leads again
 // when it is back before the others have noticed; then a power cut.
 func TestR2VIPHolderReboots(t *testing.T) {
