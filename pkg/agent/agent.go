@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/pgctrl/pgctrl/pkg/keys"
+	"github.com/pgctrl/pgctrl/pkg/kv"
 	"github.com/pgctrl/pgctrl/pkg/store"
 )
 
@@ -35,8 +38,10 @@ type Agent struct {
 	full      atomic.Bool                  // etcd refuses writes
 	restock   chan struct{}                // makes the presence record anew
 	plans     atomic.Pointer[store.Mirror]
-	overrides *overrides // what a person holds by hand
-	store     *guard     // whether the etcd at hand is the one that was trusted
+	overrides *overrides      // what a person holds by hand
+	presence  context.Context // ends after the connection to etcd, with the keys that say this agent is here
+	vouching  sync.WaitGroup  // who keeps such keys besides the presence itself
+	store     *guard          // whether the etcd at hand is the one that was trusted
 
 	mu       sync.Mutex
 	clusters map[string]*cluster
@@ -81,6 +86,8 @@ func New(o Options) (*Agent, error) {
 // HAProxy's checks go on by themselves.
 func (a *Agent) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
+	presence, leave := context.WithCancel(context.WithoutCancel(ctx))
+	a.presence = presence
 	a.mu.Lock()
 	a.start = func(c *cluster) {
 		part, stop := context.WithCancel(ctx)
@@ -93,7 +100,6 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.mu.Unlock()
 	wg.Go(func() { a.reports.run(ctx) })
 	wg.Go(func() { a.watchStore(ctx) })
-	presence, leave := context.WithCancel(context.WithoutCancel(ctx))
 	var gone sync.WaitGroup
 	wg.Go(func() { a.join(ctx, presence, &gone) })
 	<-ctx.Done()
@@ -106,6 +112,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	leave()
 	gone.Wait()
+	a.vouching.Wait()
 	return nil
 }
 
@@ -126,7 +133,8 @@ func (a *Agent) join(ctx, presence context.Context, gone *sync.WaitGroup) {
 func (a *Agent) followPlans(ctx context.Context, client *store.Client) {
 	l := a.o.Layout
 	m := store.NewMirror(client, store.MirrorOptions{
-		Name: "plans", Prefixes: []string{l.NodePlans(a.o.Node), l.StoreKey(), l.AliveKey(a.o.Node)}, Stream: "bulk", Log: a.log,
+		Name: "plans", Prefixes: []string{l.NodePlans(a.o.Node), l.NodeSteps(a.o.Node), l.StoreKey(), l.AliveKey(a.o.Node)}, Stream: "bulk", Beat: a.o.Beat, Log: a.log,
+		Project: eachRevision(l.NodePlans(a.o.Node)),
 	})
 	m.OnChange(func(rev int64, cs []store.Change) {
 		// Which etcd this is comes before any plan of it.
@@ -148,6 +156,17 @@ func (a *Agent) followPlans(ctx context.Context, client *store.Client) {
 	}
 }
 
+// eachRevision makes a plan that is written again with the same bytes news: whoever
+// wrote it waits for an answer to that revision.
+func eachRevision(plans string) func(kv.KV) []byte {
+	return func(e kv.KV) []byte {
+		if !strings.HasPrefix(e.Key, plans) {
+			return e.Value
+		}
+		return strconv.AppendInt(nil, e.ModRevision, 10)
+	}
+}
+
 // planChanged hands a plan to its cluster; a cluster seen for the first time
 // begins here. It runs on the mirror's goroutine, so it only notes.
 func (a *Agent) planChanged(ch store.Change) {
@@ -155,6 +174,8 @@ func (a *Agent) planChanged(ch store.Change) {
 	switch {
 	case err != nil:
 		a.log.Warn("key in no known place", zap.String("key", ch.Key), zap.Error(err))
+	case ref.Family == keys.Steps:
+		a.stepAsked(ch)
 	case ref.Family == keys.Plan && ref.Cluster == keys.NodeCluster:
 		// Programs that clusters share come with the concerns that need them.
 	case ref.Family == keys.Plan:

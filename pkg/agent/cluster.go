@@ -44,7 +44,9 @@ type cluster struct {
 	// replication is how this node's member follows, a value of observed.FactReplication.
 	replication string
 	// replayed is the value of observed.FactReplayed; 0: not reported.
-	replayed  int64
+	replayed int64
+	// altered names what ALTER SYSTEM set on this node's member.
+	altered   string
 	heldRoute *Override // as the routes last found it; nil: none
 	freeze    *freeze   // the file, as the worker last found it; nil: there is none
 	events    *events   // what may have drifted
@@ -56,12 +58,16 @@ type cluster struct {
 	eventAt time.Time
 
 	vip *vip
+	sql *sqlWork
+
+	pool  pooler
+	steps chan kv.KV // asked for and not looked at yet
 
 	// confirmLoop's own: the pause after a write that failed on this basis.
 	notBefore time.Time
 	failedOn  basis
 
-	wakeRoutes, wakeConfirm, wakeWork, wakeLocal chan struct{}
+	wakeRoutes, wakeConfirm, wakeWork, wakeLocal, wakePool chan struct{}
 }
 
 func newCluster(a *Agent, name string) *cluster {
@@ -74,12 +80,14 @@ func newCluster(a *Agent, name string) *cluster {
 		asserted:    map[string]assertion{},
 		facts:       map[string]string{},
 		events:      newEvents(),
+		steps:       make(chan kv.KV, 16),
 		wakeRoutes:  make(chan struct{}, 1),
 		wakeConfirm: make(chan struct{}, 1),
 		wakeWork:    make(chan struct{}, 1),
 		wakeLocal:   make(chan struct{}, 1),
+		wakePool:    make(chan struct{}, 1),
 	}
-	c.vip = newVIP(c)
+	c.vip, c.sql = newVIP(c), newSQLWork(c)
 	c.drivers = a.o.Host.Drivers(name, c.secrets.lookup)
 	return c
 }
@@ -96,7 +104,7 @@ func poke(ch chan struct{}) {
 // run starts the cluster's goroutines and returns when all have ended.
 func (c *cluster) run(ctx context.Context) {
 	var wg sync.WaitGroup
-	for _, f := range []func(context.Context){c.routeLoop, c.confirmLoop, c.watchPostgres, c.workLoop, c.vip.run, c.follow} {
+	for _, f := range []func(context.Context){c.routeLoop, c.confirmLoop, c.watchPostgres, c.watchPooler, c.workLoop, c.stepLoop, c.vip.run, c.sql.run, c.follow} {
 		wg.Go(func() { f(ctx) })
 	}
 	wg.Wait()
@@ -122,7 +130,7 @@ func (c *cluster) follow(ctx context.Context) {
 func (c *cluster) followOne(ctx context.Context, client *store.Client) {
 	m := store.NewMirror(client, store.MirrorOptions{
 		Name: "follow " + c.name, Prefixes: follow(c.a.o.Layout, c.name),
-		Stream: "fast", Project: project(c.a.o.Layout), Log: c.log,
+		Stream: "fast", Project: project(c.a.o.Layout), Beat: c.a.o.Beat, Log: c.log,
 	})
 	m.OnChange(c.changed)
 	var wg sync.WaitGroup
@@ -168,6 +176,9 @@ func (c *cluster) changed(rev int64, cs []store.Change) {
 		poke(c.wakeConfirm)
 		poke(c.wakeWork)
 	}
+	if n.leader {
+		poke(c.sql.wake)
+	}
 	if before.Epoch != after.Epoch {
 		c.log.Info("leader key", zap.String("leader", after.Member), zap.Int64("epoch", int64(after.Epoch)), zap.String("before", before.Member))
 	}
@@ -177,6 +188,7 @@ func (c *cluster) changed(rev int64, cs []store.Change) {
 }
 
 func (c *cluster) wakeAll() {
+	poke(c.sql.wake)
 	poke(c.vip.wake)
 	poke(c.wakeRoutes)
 	poke(c.wakeConfirm)
@@ -197,6 +209,7 @@ func (c *cluster) lookLocked() state {
 		}
 	}
 	s := c.state
+	s.view = c.withOwnPooler(s.view)
 	rec, _ := c.a.store.store()
 	s.view.Store, s.view.UID = rec.Incarnation, c.uid
 	if rec.Incarnation != "" && rec.Stands(c.store) {

@@ -26,6 +26,8 @@ type Host struct {
 	Addresses Addresses
 	// Patroni asks this host's own Patroni.
 	Patroni LocalPatroni
+	// Acts are what people's commands ask of a member; nil: this host takes none.
+	Acts Acts
 	// Inventory says what is installed.
 	Inventory Inventory
 	// Takeover makes room for a unit before it is applied for the first time.
@@ -34,6 +36,9 @@ type Host struct {
 	// takes it for its own, and says where the data are. It refuses while a PostgreSQL
 	// runs in it. Doing it again says the same. Nil: data stay where they are.
 	SetAside func(ctx context.Context, data, uid string) (where string, err error)
+	// Pooler returns a watcher of the cluster's PgBouncer on this host; nil: nobody
+	// vouches for poolers here.
+	Pooler func(cluster string) PoolerWatcher
 	// Watcher tells when to compare; nil: only the clock does.
 	Watcher Watcher
 	// Repairs returns, once each, what the Router undid of what was set by hand in a
@@ -60,6 +65,8 @@ type Repair struct {
 type Drivers struct {
 	Unit    plan.Driver[plan.Unit]
 	Patroni plan.Driver[plan.Patroni]
+	// SQL is nil on a host that never has a member.
+	SQL SQLObjects
 }
 
 // Router carries a HAProxy unit's targets to the running process and to the file
@@ -83,6 +90,8 @@ type PostgresState struct {
 	Streaming bool
 	// Replayed is the timeline that a replica which does not stream has WAL of; 0 otherwise.
 	Replayed int64
+	// Altered names the parameters that ALTER SYSTEM set, comma between them.
+	Altered string
 	// System is the system identifier of the cluster that answered.
 	System   string
 	Timeline int64
@@ -102,9 +111,39 @@ type PostgresWatcher interface {
 	Fast(on bool)
 }
 
+// PoolerState is what a watcher found of a pooler.
+type PoolerState struct {
+	// Known is false before it was found to be up or not.
+	Known, Up bool
+	// Why says what is wrong with one that is not up; it does not change meanwhile.
+	Why string
+}
+
+// PoolerWatcher watches one pooler over a standing connection, and ends what people
+// paused in it.
+type PoolerWatcher interface {
+	// Run calls changed when Last or Repairs has something new, until ctx ends.
+	// changed does not block.
+	Run(ctx context.Context, changed func())
+	Last() PoolerState
+	// Repairs returns, once each, what it resumed.
+	Repairs() []Repair
+	// HandsOff leaves what people paused as it is.
+	HandsOff(bool)
+}
+
 // Peers asks Patroni on any member of the cluster; GET /patroni needs no password.
 type Peers interface {
 	Status(ctx context.Context, m plan.Member) (patroni.Status, error)
+}
+
+// Acts are done once, because a person asked for them, by the cluster's local Patroni.
+type Acts interface {
+	// Restart restarts PostgreSQL and returns when it is up again; with pending only if
+	// a value waits for that, and did says whether one did.
+	Restart(ctx context.Context, cluster string, pending bool) (did bool, err error)
+	// Reinit has the member's data copied anew and returns when that has begun.
+	Reinit(ctx context.Context, cluster string) error
 }
 
 // Inventory says what the machine is and has.

@@ -108,7 +108,7 @@ func (a *Agent) announce(ctx, presence context.Context, client *store.Client) {
 	defer func() { <-done }()
 	for {
 		err := client.Keep(presence, store.Presence{
-			Key: a.o.Layout.AliveKey(a.o.Node), TTL: PresenceTTL, Poke: news, Mine: a.mine,
+			Key: a.o.Layout.AliveKey(a.o.Node), TTL: PresenceTTL, Beat: a.o.Beat, Poke: news, Mine: a.mine,
 			Value: func() []byte { return *record.Load() },
 		})
 		if !errors.Is(err, store.ErrTaken) {

@@ -85,6 +85,7 @@ func (c *cluster) pass(ctx context.Context) time.Duration {
 		}
 		next = min(next, c.converge(ctx, name))
 	}
+	c.freezePooler()
 	c.watch(ctx)
 	return next
 }
@@ -129,6 +130,15 @@ func (c *cluster) converge(ctx context.Context, name string) time.Duration {
 			}
 		}
 		for _, r := range apply {
+			if _, is := r.(plan.SQL); is {
+				cond, answered := c.sql.answer(p)
+				if !answered && now.Sub(con.received) < sqlAnswer {
+					return sqlAnswer // its end wakes this loop
+				}
+				ok = ok && !cond.Bad() && c.sql.clean()
+				conds = append(conds, cond)
+				continue
+			}
 			if frozen != nil {
 				if cond := c.compareOnly(ctx, con, r, frozen); cond.Bad() {
 					conds, ok = append(conds, cond), false
@@ -231,7 +241,7 @@ func (c *cluster) applyOne(ctx context.Context, con *concern, r plan.Resource, a
 	diff, err := c.diff(ctx, r)
 	if err == nil && !diff.Empty() {
 		c.noteDrift(con, id, hash, diff)
-		if cond, wait := c.holdBack(con, id, time.Now()); wait > 0 {
+		if cond, wait := c.holdBack(con, id, hash, time.Now()); wait > 0 {
 			return cond, wait
 		}
 		err = c.apply(ctx, con, r, at)
@@ -250,6 +260,13 @@ func (c *cluster) applyOne(ctx context.Context, con *concern, r plan.Resource, a
 	}
 	cond := plan.Condition(err)
 	cond.Message = id + ": " + cond.Message
+	var refusal *plan.Refusal
+	if errors.As(err, &refusal) && refusal.Document != "" {
+		cond.Key = c.a.o.Layout.ClusterDoc(c.name, refusal.Document)
+		if refusal.Next == "" {
+			cond.Next = fmt.Sprintf("pgctrl get %s %s", c.name, refusal.Document)
+		}
+	}
 	wait := failed.wait.NextBackOff()
 	if cond != failed.cond && !errors.Is(err, context.Canceled) {
 		c.log.Warn("resource not applied", zap.String("concern", con.name), zap.String("resource", id),
@@ -259,34 +276,46 @@ func (c *cluster) applyOne(ctx context.Context, con *concern, r plan.Resource, a
 	return cond, wait
 }
 
-// noteDrift counts a host that is no longer what this process made it.
+// noteDrift counts a host that is no longer what this process made it, and each
+// other way in which it comes to differ before that is repaired.
 func (c *cluster) noteDrift(con *concern, id, hash string, diff plan.Diff) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if con.applied[id] != hash {
-		return // not applied yet: a change, no drift
+	d, already := con.drifted[id]
+	if con.applied[id] != hash && d.hash != hash || already && d.what == diff.String() {
+		return // not applied yet, so a change and no drift; or known
 	}
-	c.driftedLocked(con, id, diff)
+	c.driftedLocked(con, id, hash, diff)
 	c.log.Warn("host drifted; repairing", zap.String("concern", con.name), zap.String("resource", id), zap.Strings("diff", diff))
 }
 
-func (c *cluster) driftedLocked(con *concern, id string, diff plan.Diff) {
-	con.drifted[id] = diff.String()
-	con.fight(id).noticed(time.Now(), c.events.seen(id), diff.String())
+func (c *cluster) driftedLocked(con *concern, id, hash string, diff plan.Diff) {
+	con.undrift(id)
+	con.drifted[id] = drifted{what: diff.String(), hash: hash}
+	con.fight(drift{id, diff.String()}).noticed(time.Now(), c.events.seen(id), diff.String())
 	delete(con.applied, id)
 	c.a.metrics.drift.WithLabelValues(con.name, id).Inc()
 }
 
+// undrift forgets drift that no repair of ours ended.
+func (con *concern) undrift(id string) {
+	if d, ok := con.drifted[id]; ok {
+		con.fight(drift{id, d.what}).since = time.Time{}
+		delete(con.drifted, id)
+	}
+}
+
 // repaired notes for the report that drift was undone (R9). The caller holds mu.
 func (c *cluster) repaired(con *concern, id string) {
-	what, ok := con.drifted[id]
+	d, ok := con.drifted[id]
 	if !ok {
 		return
 	}
 	delete(con.drifted, id)
-	took := con.fight(id).repaired(time.Now())
+	f := con.fight(drift{id, d.what})
+	took := f.repaired(time.Now())
 	c.a.metrics.repairTime.WithLabelValues(con.name).Observe(took.Seconds())
-	con.noteRepair(id, what)
+	con.noteRepair(id, d.what, f)
 }
 
 func (c *cluster) diff(ctx context.Context, r plan.Resource) (plan.Diff, error) {
@@ -352,6 +381,8 @@ func (c *cluster) remove(ctx context.Context, r plan.Resource, at plan.Epoch) er
 		return c.drivers.Patroni.Remove(ctx, r, at)
 	case plan.Address:
 		return c.vip.forget(ctx, r)
+	case plan.SQL:
+		return nil // what is in the databases is data, and stays with it
 	}
 	return fmt.Errorf("remove %s: no driver for it", r.ID())
 }

@@ -154,7 +154,7 @@ func standby(s status.ClusterStatus) string {
 }
 
 func (a *app) showMembers(s status.ClusterStatus) {
-	heads := []string{"MEMBER", "NODE", "HOST", "ROLE", "STATE", ">TL", ">LAG"}
+	heads := []string{"MEMBER", "NODE", "HOST", "ROLE", "STATE", ">TL", ">LAG", "POOLER"}
 	if a.wide() {
 		heads = append(heads, "PATRONI")
 	}
@@ -172,7 +172,7 @@ func (a *app) showMembers(s status.ClusterStatus) {
 		if m.Role == status.Leader {
 			role = a.out.bold(role)
 		}
-		cells := []string{m.Name, orDash(m.Node), orDash(m.Address), role, state, number(m.Timeline), lag(m)}
+		cells := []string{m.Name, orDash(m.Node), orDash(m.Address), role, state, number(m.Timeline), lag(m), a.pooler(m)}
 		if a.wide() {
 			cells = append(cells, orDash(m.Patroni))
 		}
@@ -181,12 +181,19 @@ func (a *app) showMembers(s status.ClusterStatus) {
 	t.write(a.Out)
 }
 
+func (a *app) pooler(m status.Member) string {
+	if m.Pooler == observed.PoolerDown {
+		return a.out.red(m.Pooler)
+	}
+	return orDash(m.Pooler)
+}
+
 func remarks(m status.Member) []string {
 	var out []string
 	for _, r := range []struct {
 		on   bool
 		text string
-	}{{m.Role == status.Leader && !m.Confirmed, "not confirmed"}, {m.PendingRestart, "pending restart"}, {m.Offline, "offline"}, {m.Unmanaged, "unmanaged"}} {
+	}{{m.Role == status.Leader && !m.Confirmed, "not confirmed"}, {m.PendingRestart, "pending restart"}, {m.Offline, "offline"}, {m.Delay != "", "delayed by " + m.Delay}, {m.Unmanaged, "unmanaged"}} {
 		if r.on {
 			out = append(out, r.text)
 		}

@@ -21,10 +21,18 @@ type Cluster struct {
 	// Services has every service but stats, the standard ones included; those that
 	// are switched off have Enabled false.
 	Services map[string]*Service
+	// Users and Databases are what has a document.
+	Users     map[string]*User
+	Databases map[string]*Database
+	// HBA has every rule about who may connect, the standard ones included; those that
+	// are switched off have Enabled false.
+	HBA map[string]*HBA
 	// Freeze is what is left alone, and until when.
 	Freeze Freeze
 	// Stats is HAProxy's own page; only Port and Enabled mean something.
 	Stats Service
+	// PgBouncer has its defaults when there is no document.
+	PgBouncer PgBouncer
 	// VIP is the virtual address; without a document it has none.
 	VIP VIP
 	// Nodes are those of the members and those with role proxy that serve the cluster,
@@ -117,7 +125,8 @@ func load(s kv.Snapshot, l keys.Layout, cluster string, kinds []string, nodes no
 		kinds = clusterKinds()
 	}
 	c := &Cluster{
-		Name: cluster, Members: map[string]*Member{}, Services: map[string]*Service{}, Nodes: map[string]*Node{},
+		Name: cluster, Members: map[string]*Member{}, Services: map[string]*Service{}, HBA: map[string]*HBA{}, Nodes: map[string]*Node{},
+		Users: map[string]*User{}, Databases: map[string]*Database{},
 		Declared: map[string]kv.KV{}, kinds: kinds, invalid: map[string]bool{}, resolved: map[string]*resolved{},
 	}
 	ld := &loader{Snapshot: s, layout: l, c: c}

@@ -13,6 +13,8 @@ const (
 	WaitingForLeader   Reason = "WaitingForLeader"
 	WaitingForNode     Reason = "WaitingForNode"
 	WaitingForSecret   Reason = "WaitingForSecret"
+	WaitingForPooler   Reason = "WaitingForPooler"
+	PoolerNotServing   Reason = "PoolerNotServing"
 	RollingOut         Reason = "RollingOut"
 	Rejected           Reason = "Rejected"
 	RolledBack         Reason = "RolledBack"
@@ -60,6 +62,8 @@ const (
 	Removing           Reason = "Removing"
 	Leading            Reason = "Leading"
 	RecordLost         Reason = "RecordLost"
+	LeaderChanged      Reason = "LeaderChanged"
+	AlteredByHand      Reason = "AlteredByHand"
 )
 
 // Meaning explains every reason in one sentence.
@@ -75,6 +79,8 @@ var Meaning = map[Reason]string{
 	WaitingForLeader:   "the cluster has no leader yet that new members could copy from",
 	WaitingForNode:     "an agent has not announced itself yet",
 	WaitingForSecret:   "a password that the plan refers to does not exist yet",
+	WaitingForPooler:   "a service leads to PostgreSQL directly until every member's pooler runs",
+	PoolerNotServing:   "a member's PgBouncer does not answer, and pooled services leave the member out until it does",
 	RollingOut:         "a change goes from node to node; this node's turn has not come",
 	Rejected:           "the program itself refused the new configuration; the last good one stays",
 	RolledBack:         "the program accepted the new configuration but did not live with it; the last good one is back",
@@ -121,5 +127,7 @@ var Meaning = map[Reason]string{
 	Removing:           "a document says that it is to be removed, which goes step by step: routes first, the data stay",
 	Leading:            "a member that is to be removed leads; it is left as it is until another one does",
 	RecordLost:         "Patroni has the cluster and pgctrl's record of how it formed is gone; nothing is planned until the record is put back",
+	LeaderChanged:      "the leader is another one than when an act was asked for; nothing was done",
+	AlteredByHand:      "ALTER SYSTEM set a parameter past the documents; it is left so and wins over them on that member until it is reset",
 	Internal:           "a fault in pgctrl itself; the log has the details",
 }

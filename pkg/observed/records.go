@@ -81,13 +81,6 @@ func (v *VIP) HeldBy(node string) bool { return v != nil && v.Node == node && v.
 // node, and absent otherwise.
 const FactVIP = "vip"
 
-// Ready is what a member's own agent vouches for, under its lease. Only an
-// explicit "down" takes a member out; a missing key means unknown.
-type Ready struct {
-	Pooler string `json:"pooler"` // up | down
-	Lag    string `json:"lag,omitempty"`
-}
-
 // Alive is a node's leased presence.
 type Alive struct {
 	Schema int    `json:"schema"`
@@ -118,6 +111,28 @@ type Server struct {
 	Warm bool `json:"warm"`
 }
 
+// Ready is what a member's own agent vouches for, under a lease. A key that is not
+// there says nothing.
+type Ready struct {
+	Schema int    `json:"schema"`
+	UID    string `json:"uid,omitempty"`
+	Member string `json:"member"`
+	Node   string `json:"node"`
+	// Pooler is PoolerUp or PoolerDown. Only an explicit "down" takes a member out.
+	Pooler string `json:"pooler"`
+	// Why says in words what is wrong with a pooler that is down.
+	Why string `json:"why,omitempty"`
+}
+
+// FactPooler is the fact of a pgbouncer report that says the same.
+const FactPooler = "pooler"
+
+// What there is to say of a pooler.
+const (
+	PoolerUp   = "up"
+	PoolerDown = "down"
+)
+
 // Report is a node's answer to one plan.
 type Report struct {
 	Schema  int    `json:"schema"`
@@ -136,6 +151,42 @@ type Report struct {
 	// Facts are what the host showed: ports, versions, what was taken over.
 	Facts map[string]string `json:"facts,omitempty"`
 }
+
+// The facts of a databases report that name what no document describes, with spaces
+// between.
+const (
+	FactOtherRoles     = "other_roles"
+	FactOtherDatabases = "other_databases"
+)
+
+// StepState is how far a step is.
+type StepState string
+
+// The states of a step. The last three are final.
+const (
+	// StepAccepted is written before the act: an agent that finds it does not act again.
+	StepAccepted StepState = "accepted"
+	StepDone     StepState = "done"
+	StepRefused  StepState = "refused"
+	StepFailed   StepState = "failed"
+)
+
+// StepResult is what came of a step, or how far it is.
+type StepResult struct {
+	Schema int `json:"schema"`
+	// Step is the mod revision of the step that it answers.
+	Step  int64     `json:"step"`
+	State StepState `json:"state"`
+	// Before is when PostgreSQL had been started, before the act: once it says another
+	// time, the act has come about.
+	Before  string `json:"before,omitempty"`
+	Reason  Reason `json:"reason,omitempty"`
+	Message string `json:"message,omitempty"`
+	Next    string `json:"next,omitempty"`
+}
+
+// Final reports that nothing more comes.
+func (r StepResult) Final() bool { return r.State != StepAccepted }
 
 // FactReplication is the fact of a postgres report that says how the node's member
 // follows, seen on its own PostgreSQL. It is absent while the member leads, takes

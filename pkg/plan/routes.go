@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"maps"
 	"sort"
 	"time"
 
@@ -22,7 +23,10 @@ const (
 
 // Route says what a HAProxy backend is for and which servers it has.
 type Route struct {
-	Role    RouteRole     `json:"role"`
+	Role RouteRole `json:"role"`
+	// Pooled: the servers are the members' poolers, and one that is known to be down
+	// takes no clients.
+	Pooled  bool          `json:"pooled,omitempty"`
 	Servers []RouteServer `json:"servers"`
 }
 
@@ -63,6 +67,11 @@ func (v Verdict) String() string { return [...]string{"leave", "up", "down", "in
 // Targets maps backend and server names to targets.
 type Targets map[string]map[string]Target
 
+// Equal reports whether t and o hold every server alike.
+func (t Targets) Equal(o Targets) bool {
+	return (t == nil) == (o == nil) && maps.EqualFunc(t, o, maps.Equal[map[string]Target])
+}
+
 // FreshFor is how old the agent's view of etcd may be while it still overrules
 // HAProxy's checks (ROLES section 3). Older: checks alone decide.
 const FreshFor = 3 * time.Second
@@ -82,6 +91,9 @@ func ResolveTargets(routes map[string]Route, v View, now time.Time) (Targets, []
 		servers := make(map[string]Target, len(r.Servers))
 		for _, s := range r.Servers {
 			servers[s.Name] = target(r.Role, s.Name, verdict, v, now)
+			if r.Pooled && v.poolerDown(s.Name, now) {
+				servers[s.Name] = Target{Held: Down, Start: Down}
+			}
 		}
 		out[backend] = servers
 	}

@@ -12,7 +12,7 @@ import (
 var notes = []observed.Reason{
 	observed.NoServer, observed.PendingRestart, observed.PatroniPaused, observed.StandbyCluster, observed.Unmanaged,
 	observed.FixedAtForming, observed.MisplacedKey, observed.PatroniTooOld, observed.StoreNotRedundant,
-	observed.StoreFilling, observed.SnapshotFailed, observed.Removed,
+	observed.StoreFilling, observed.SnapshotFailed, observed.Removed, observed.AlteredByHand,
 }
 
 // urgency orders the other reasons: first what keeps clients from their data, then
@@ -40,8 +40,8 @@ func (c Condition) rank() int {
 		}
 		return len(urgency)
 	}
-	if c.Reason == observed.Frozen {
-		return 99 // a node that does nothing explains more than any other note
+	if c.Reason == observed.Frozen || c.Reason == observed.Overridden {
+		return 99 // what people hold or keep still explains more than any other note
 	}
 	if i := slices.Index(notes, c.Reason); i >= 0 {
 		return 100 + i

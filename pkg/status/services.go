@@ -7,7 +7,6 @@ import (
 
 	"github.com/pgctrl/pgctrl/pkg/desired"
 	"github.com/pgctrl/pgctrl/pkg/observed"
-	"github.com/pgctrl/pgctrl/pkg/plan"
 )
 
 // proxy is the concern whose reports say where services lead, and routeFact the
@@ -24,7 +23,7 @@ func (c *computer) services() {
 		return
 	}
 	for _, s := range c.docs.ServiceList() {
-		row := Service{Name: s.Name, Port: s.Port, Role: s.Role, Via: s.Backend, Targets: []string{}, Nodes: map[string][]string{}}
+		row := Service{Name: s.Name, Port: s.Port, Role: s.Role, Via: c.via(s), Targets: []string{}, Nodes: map[string][]string{}}
 		first, agree := []string(nil), true
 		for _, node := range c.docs.ProxyNodes() {
 			if !c.alive(node) {
@@ -53,6 +52,22 @@ func (c *computer) services() {
 	}
 }
 
+// via is what connections go to on the member: as the plans have it, else as the
+// document says.
+func (c *computer) via(s *desired.Service) string {
+	for _, concerns := range c.plans {
+		p, planned := concerns[proxy]
+		if !planned {
+			continue
+		}
+		if slices.Contains(p.Pooled, s.Name) || slices.Contains(p.Pooled, s.Name+fallback) {
+			return desired.Pooled
+		}
+		return desired.Direct
+	}
+	return s.Backend
+}
+
 // targets are the members a node's HAProxy sends the service's clients to: the
 // service's own servers, else those it falls back to.
 func (c *computer) targets(s *desired.Service, node string) ([]string, bool) {
@@ -63,7 +78,7 @@ func (c *computer) targets(s *desired.Service, node string) ([]string, bool) {
 	}
 	known := false
 	for _, backend := range []string{s.Name, s.Name + fallback} {
-		if !plan.HasBackend(p.value, backend) {
+		if !slices.Contains(p.Backends, backend) {
 			continue
 		}
 		fact, ok := r.Facts[routeFact+backend]

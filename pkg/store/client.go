@@ -42,6 +42,7 @@ type Client struct {
 	endpoints []string
 	log       *zap.Logger
 	close     func() error
+	rounds    rounds
 }
 
 // Connect opens a connection and looks at every server it was given: at least

@@ -5,7 +5,8 @@
 // Real are: engine, controllers, agents with Resolve, the store package, and etcd's
 // client above the wire. Modelled are: etcd (pkg/store/model), Patroni and
 // PostgreSQL (patroni.go), HAProxy with its checks, state file and runtime commands
-// (haproxy.go), the network, systemd's restarts, and people.
+// (haproxy.go), the network, systemd's restarts, and people, who also take and drop the
+// virtual address by hand.
 //
 // # What is checked
 //

@@ -24,7 +24,7 @@ func (r *rig) wire() agent.Host {
 	r.router = &router{rig: r}
 	return agent.Host{
 		Drivers: func(_ string, secret func(string) ([]byte, bool)) agent.Drivers {
-			return agent.Drivers{Unit: &unitDriver{r, secret}, Patroni: &configDriver{r}}
+			return agent.Drivers{Unit: &unitDriver{r, secret}, Patroni: &configDriver{r}, SQL: &sqlObjects{rig: r}}
 		},
 		Router: r.router, Postgres: func(string, plan.Member) agent.PostgresWatcher { return newWatcher(r) },
 		Peers: peers{r}, Inventory: inventory{r}, Takeover: takeover{r},
@@ -170,7 +170,7 @@ type unitDriver struct {
 
 func (d *unitDriver) wanted(u plan.Unit) (string, error) {
 	for _, f := range u.Files {
-		if _, err := plan.Expand(f.Content, plan.Values{Secret: d.secret}); err != nil {
+		if _, err := plan.Expand(f.Content, plan.Values{Secret: d.secret, Verifier: verifier}); err != nil {
 			return "", fmt.Errorf("expand %s: %w", f.Path, err)
 		}
 	}
@@ -256,3 +256,6 @@ func (d *configDriver) Remove(context.Context, plan.Patroni, plan.Epoch) error {
 		return nil
 	})
 }
+
+// verifier stands for a secret's SCRAM verifier.
+func verifier(name string, _ []byte) (string, error) { return "verifier of " + name, nil }

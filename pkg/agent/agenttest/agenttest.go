@@ -31,14 +31,19 @@ type Host struct {
 	asserts  []Assert
 	composed []plan.Unit
 	events   []string
-	units    map[string]string // unit -> hash in force
+	units    map[string]string   // unit -> hash in force
+	differs  map[string][]string // unit -> how it was changed by hand
+	proving  time.Duration       // how long an Apply takes after the unit is so
 	configs  map[string]any
+	sql      SQL
 	fail     map[string]error // resource ID or "assert" -> error
 	patroni  func() (bool, error)
 	addrs    *Addresses
+	pooler   *Pooler
 	watches  map[string]map[*func()]bool
 	hands    []agent.Repair
 	diffs    int
+	pending  bool              // a value waits for a restart
 	applied  func(unit string) // after each Apply of a unit; may be nil
 }
 
@@ -56,7 +61,7 @@ type Assert struct {
 func New(machine string) *Host {
 	return &Host{
 		Machine: machine, changed: make(chan struct{}, 1), peers: map[string]patroni.Status{},
-		units: map[string]string{}, configs: map[string]any{}, fail: map[string]error{}, addrs: newAddresses(),
+		units: map[string]string{}, differs: map[string][]string{}, configs: map[string]any{}, fail: map[string]error{}, addrs: newAddresses(), pooler: newPooler(),
 	}
 }
 
@@ -64,17 +69,18 @@ func New(machine string) *Host {
 func (h *Host) Wire() agent.Host {
 	return agent.Host{
 		Drivers: func(cluster string, secret func(string) ([]byte, bool)) agent.Drivers {
-			return agent.Drivers{Unit: unitDriver{h, secret}, Patroni: patroniDriver{h}}
+			return agent.Drivers{Unit: unitDriver{h, secret}, Patroni: patroniDriver{h}, SQL: sqlObjects{h, secret}}
 		},
 		Router: router{h}, Postgres: func(string, plan.Member) agent.PostgresWatcher { return watcher{h} },
-		Peers: peers{h}, Inventory: inventory{h}, Takeover: takeover{h}, Watcher: events{h}, Repairs: h.repairs,
+		Pooler: func(string) agent.PoolerWatcher { return poolerWatcher{h.pooler} },
+		Peers:  peers{h}, Inventory: inventory{h}, Takeover: takeover{h}, Watcher: events{h}, Repairs: h.repairs,
 		SetAside: func(_ context.Context, data, uid string) (string, error) {
 			h.mu.Lock()
 			defer h.mu.Unlock()
 			h.event("set aside %s", data)
 			return data + ".removed-" + uid, h.fail["set aside"]
 		},
-		Addresses: h.addrs, Patroni: loopback{h},
+		Addresses: h.addrs, Patroni: loopback{h}, Acts: acts{h},
 	}
 }
 
@@ -99,11 +105,14 @@ func (h *Host) Fail(id string, err error) {
 	h.fail[id] = err
 }
 
-// Drift makes a unit differ from what was applied.
-func (h *Host) Drift(unit string) {
+// Drift makes a unit differ from what was applied, in the ways that Diff is to name.
+func (h *Host) Drift(unit string, how ...string) {
+	if how == nil {
+		how = []string{"files differ"}
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.units[unit] = "changed by hand"
+	h.units[unit], h.differs[unit] = "changed by hand", how
 }
 
 // Fast reports whether the agent polls PostgreSQL every 2 ms.

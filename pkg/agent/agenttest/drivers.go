@@ -2,6 +2,7 @@ package agenttest
 
 import (
 	"context"
+	"time"
 
 	"github.com/pgctrl/pgctrl/pkg/observed"
 	"github.com/pgctrl/pgctrl/pkg/plan"
@@ -16,7 +17,7 @@ type unitDriver struct {
 // test notices a unit applied without its secret.
 func (d unitDriver) wanted(u plan.Unit) (string, error) {
 	for _, f := range u.Files {
-		if _, err := plan.Expand(f.Content, plan.Values{Secret: d.secret}); err != nil {
+		if _, err := plan.Expand(f.Content, plan.Values{Secret: d.secret, Verifier: verifier}); err != nil {
 			return "", &plan.Refusal{Reason: observed.WaitingForSecret, Message: err.Error()}
 		}
 	}
@@ -34,6 +35,9 @@ func (d unitDriver) Diff(ctx context.Context, u plan.Unit) (plan.Diff, error) {
 	if d.h.units[u.Unit] == want {
 		return nil, nil
 	}
+	if how := d.h.differs[u.Unit]; how != nil {
+		return how, nil
+	}
 	return plan.Diff{"files differ"}, nil
 }
 
@@ -42,17 +46,24 @@ func (d unitDriver) Apply(ctx context.Context, u plan.Unit, at plan.Epoch) error
 	if err != nil {
 		return err
 	}
+	proving, err := d.apply(u, want)
+	time.Sleep(proving)
+	return err
+}
+
+func (d unitDriver) apply(u plan.Unit, want string) (proving time.Duration, err error) {
 	d.h.mu.Lock()
 	defer d.h.mu.Unlock()
 	d.h.event("apply %s", u.Unit)
 	if err := d.h.fail[u.ID()]; err != nil {
-		return err
+		return 0, err
 	}
 	d.h.units[u.Unit] = want
+	delete(d.h.differs, u.Unit)
 	if d.h.applied != nil {
 		go d.h.applied(u.Unit)
 	}
-	return nil
+	return d.h.proving, nil
 }
 
 func (d unitDriver) Remove(ctx context.Context, u plan.Unit, at plan.Epoch) error {
@@ -89,3 +100,24 @@ func (d patroniDriver) Apply(ctx context.Context, p plan.Patroni, at plan.Epoch)
 }
 
 func (d patroniDriver) Remove(ctx context.Context, p plan.Patroni, at plan.Epoch) error { return nil }
+
+// verifier stands for a secret's SCRAM verifier, which takes milliseconds to make.
+func verifier(name string, _ []byte) (string, error) { return "verifier of " + name, nil }
+
+type acts struct{ h *Host }
+
+// Restart implements agent.Acts.
+func (a acts) Restart(_ context.Context, cluster string, pending bool) (bool, error) {
+	a.h.mu.Lock()
+	defer a.h.mu.Unlock()
+	a.h.event("restart %s", cluster)
+	return !pending || a.h.pending, a.h.fail["restart"]
+}
+
+// Reinit implements agent.Acts.
+func (a acts) Reinit(_ context.Context, cluster string) error {
+	a.h.mu.Lock()
+	defer a.h.mu.Unlock()
+	a.h.event("reinit %s", cluster)
+	return a.h.fail["reinit"]
+}

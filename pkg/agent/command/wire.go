@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -12,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/pgctrl/pgctrl/configs"
+	"github.com/pgctrl/pgctrl/internal/beat"
 	"github.com/pgctrl/pgctrl/pkg/agent"
 	"github.com/pgctrl/pgctrl/pkg/agent/config"
 	"github.com/pgctrl/pgctrl/pkg/host/address"
@@ -19,6 +21,7 @@ import (
 	"github.com/pgctrl/pgctrl/pkg/host/haproxy"
 	"github.com/pgctrl/pgctrl/pkg/host/inventory"
 	hostpatroni "github.com/pgctrl/pgctrl/pkg/host/patroni"
+	"github.com/pgctrl/pgctrl/pkg/host/pgbouncer"
 	"github.com/pgctrl/pgctrl/pkg/host/postgres"
 	"github.com/pgctrl/pgctrl/pkg/host/systemd"
 	"github.com/pgctrl/pgctrl/pkg/host/unit"
@@ -36,7 +39,7 @@ type wired struct {
 	close     func()
 }
 
-func wire(cfg config.Config, log *zap.Logger) (wired, error) {
+func wire(cfg config.Config, rhythm beat.Beat, log *zap.Logger) (wired, error) {
 	program, err := os.Executable()
 	if err != nil {
 		return wired{}, fmt.Errorf("find this program: %w", err)
@@ -54,28 +57,38 @@ func wire(cfg config.Config, log *zap.Logger) (wired, error) {
 	programs := map[string]unit.Program{
 		"haproxy": haproxy.NewProgram(router),
 		"patroni": hostpatroni.NewProgram(hostpatroni.Options{Hup: sd.ReloadUnit, Journal: sd.Journal, Log: log}),
+		plan.Pooler: pgbouncer.NewProgram(pgbouncer.Options{
+			Restart: func(ctx context.Context, name string) error {
+				return errors.Join(sd.Stop(ctx, name), sd.Start(ctx, name))
+			},
+			Free: inv.FreeFor, Log: log,
+		}),
 	}
 	drivers := func(cluster string, secret func(string) ([]byte, bool)) agent.Drivers {
 		return agent.Drivers{
 			Unit: unit.New(unit.Options{
 				StateDir: cfg.StateDir, Systemd: sd, Programs: programs, Secret: secret, Templates: templates,
-				AllowPaths: []string{"/etc/patroni", "/etc/haproxy"},
-				AllowUnits: []string{"patroni@" + cluster + ".service", "haproxy@" + cluster + ".service"},
+				AllowPaths: []string{"/etc/patroni", "/etc/haproxy", "/etc/pgbouncer"},
+				AllowUnits: []string{"patroni@" + cluster + ".service", "haproxy@" + cluster + ".service", "pgbouncer@" + cluster + ".service"},
 				Version:    func(name string) string { return inv.Version(context.Background(), name) },
 				Log:        log,
 			}),
-			Patroni: hostpatroni.NewDriver(hostpatroni.DriverOptions{ConfigPath: "/etc/patroni/" + cluster + ".yml"}),
+			Patroni: hostpatroni.NewDriver(hostpatroni.DriverOptions{ConfigPath: patroniFile(cluster)}),
+			SQL:     objects{postgres.NewObjects(postgres.ObjectOptions{Secret: secret})},
 		}
 	}
 	return wired{
 		Host: agent.Host{
 			Drivers: drivers, Router: routes{router, haproxy.NewProgram(router)},
 			Postgres: func(cluster string, own plan.Member) agent.PostgresWatcher {
-				return newLocalPostgres(own.Port, log.With(zap.String("cluster", cluster)))
+				return newLocalPostgres(postgres.Config{Port: own.Port, Beat: rhythm}, log.With(zap.String("cluster", cluster)))
+			},
+			Pooler: func(cluster string) agent.PoolerWatcher {
+				return localPooler{pgbouncer.NewWatcher(plan.PoolerDir(cluster), log.With(zap.String("cluster", cluster)))}
 			},
 			Peers: peers{}, Inventory: inv, Takeover: takeover{inv},
 			SetAside:  func(_ context.Context, data, uid string) (string, error) { return postgres.SetAside(data, uid) },
-			Addresses: addresses, Patroni: loopback{},
+			Addresses: addresses, Patroni: loopback{}, Acts: acts{},
 			Watcher: events, Repairs: setByHand(router),
 		},
 		inventory: inv,
@@ -107,9 +120,9 @@ type localPostgres struct {
 	changed func()
 }
 
-func newLocalPostgres(port int, log *zap.Logger) *localPostgres {
+func newLocalPostgres(cfg postgres.Config, log *zap.Logger) *localPostgres {
 	l := &localPostgres{changed: func() {}}
-	l.w = postgres.NewWatcher(postgres.Config{Port: port}, func(postgres.State) { l.changed() }, log)
+	l.w = postgres.NewWatcher(cfg, func(postgres.State) { l.changed() }, log)
 	return l
 }
 
@@ -123,13 +136,36 @@ func (l *localPostgres) Run(ctx context.Context, changed func()) {
 func (l *localPostgres) Last() agent.PostgresState {
 	s := l.w.Last()
 	return agent.PostgresState{
-		Reachable: s.Reachable, InRecovery: s.InRecovery, Streaming: s.Streaming, Replayed: s.Replayed,
+		Reachable: s.Reachable, InRecovery: s.InRecovery, Streaming: s.Streaming, Replayed: s.Replayed, Altered: s.Altered,
 		System: s.System, Timeline: s.Timeline, At: s.At,
 	}
 }
 
 // Fast implements agent.PostgresWatcher.
 func (l *localPostgres) Fast(on bool) { l.w.Poll(on) }
+
+// objects fits postgres.Objects to the agent.
+type objects struct{ *postgres.Objects }
+
+// Converge implements agent.SQLObjects.
+func (o objects) Converge(ctx context.Context, own plan.Member, r plan.SQL, at plan.Epoch, how plan.SQLRun) (plan.SQLResult, error) {
+	return o.Objects.Converge(ctx, own.Port, r, at, how)
+}
+
+// localPooler fits pgbouncer.Watcher to the agent.
+type localPooler struct{ *pgbouncer.Watcher }
+
+// Last implements agent.PoolerWatcher.
+func (l localPooler) Last() agent.PoolerState { return agent.PoolerState(l.Watcher.Last()) }
+
+// Repairs implements agent.PoolerWatcher.
+func (l localPooler) Repairs() []agent.Repair {
+	var out []agent.Repair
+	for _, r := range l.Watcher.Repairs() {
+		out = append(out, agent.Repair(r))
+	}
+	return out
+}
 
 type peers struct{}
 
@@ -152,6 +188,28 @@ func (loopback) Leads(ctx context.Context, own plan.Member) (bool, time.Time, er
 	return c.Primary(ctx)
 }
 
+type acts struct{}
+
+// Restart implements agent.Acts.
+func (acts) Restart(ctx context.Context, cluster string, pending bool) (bool, error) {
+	l, err := hostpatroni.ReadLocal(patroniFile(cluster))
+	if err != nil {
+		return false, err
+	}
+	return l.Client.Restart(ctx, pending)
+}
+
+// Reinit implements agent.Acts.
+func (acts) Reinit(ctx context.Context, cluster string) error {
+	l, err := hostpatroni.ReadLocal(patroniFile(cluster))
+	if err != nil {
+		return err
+	}
+	return l.Client.Reinitialize(ctx)
+}
+
+func patroniFile(cluster string) string { return "/etc/patroni/" + cluster + ".yml" }
+
 type takeover struct{ inventory *inventory.Host }
 
 // Prepare implements agent.Takeover.
@@ -165,6 +223,8 @@ func (t takeover) Prepare(ctx context.Context, _ string, own plan.Member, u plan
 		w.PostgresPorts, w.Ports = []int{own.Port}, []int{own.RESTPort}
 	case "haproxy":
 		w.HAProxy = true // its binds are checked one by one when its file is validated
+	case plan.Pooler:
+		w.PgBouncer = true // its port as well
 	}
 	return t.inventory.Takeover(ctx, w)
 }

@@ -3,7 +3,9 @@ package all
 
 import (
 	"github.com/pgctrl/pgctrl/pkg/controllers"
+	"github.com/pgctrl/pgctrl/pkg/controllers/databases"
 	"github.com/pgctrl/pgctrl/pkg/controllers/haproxy"
+	"github.com/pgctrl/pgctrl/pkg/controllers/pgbouncer"
 	"github.com/pgctrl/pgctrl/pkg/controllers/postgres"
 	"github.com/pgctrl/pgctrl/pkg/controllers/status"
 	"github.com/pgctrl/pgctrl/pkg/controllers/topology"
@@ -17,8 +19,10 @@ import (
 func Concerns() []controllers.Controller {
 	return []controllers.Controller{
 		postgres.New(),
+		pgbouncer.New(),
 		haproxy.New(),
 		vip.New(),
+		databases.New(),
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/pgctrl/pgctrl/pkg/controllers"
 	"github.com/pgctrl/pgctrl/pkg/controllers/topology"
+	"github.com/pgctrl/pgctrl/pkg/controllers/vip"
 	"github.com/pgctrl/pgctrl/pkg/keys"
 	"github.com/pgctrl/pgctrl/pkg/observed"
 	"github.com/pgctrl/pgctrl/pkg/plan"
@@ -32,7 +33,10 @@ func (Controller) Name() string { return Concern }
 
 // Inputs implements controllers.Controller.
 func (Controller) Inputs() []controllers.Access {
-	return append(topology.Inputs(), controllers.Access{Family: keys.Observed, Part: Concern})
+	return append(topology.Inputs(),
+		controllers.Access{Family: keys.Observed, Part: Concern},
+		controllers.Access{Family: keys.Observed, Part: topology.Pooler},
+		controllers.Access{Family: keys.Plan, Part: vip.Concern}) // on which kind of address clients come
 }
 
 // Outputs implements controllers.Controller.
@@ -42,7 +46,7 @@ func (Controller) Outputs() []controllers.Access {
 
 // Plan implements controllers.Controller.
 func (Controller) Plan(in controllers.Input) (controllers.Result, error) {
-	t, cs, ok := topology.Load(in, "members", "services")
+	t, cs, ok := topology.Load(in, "members", "pgbouncer", "services")
 	if ok && t.Removing {
 		return removeAll(in, t, cs), nil
 	}
@@ -59,35 +63,38 @@ func (Controller) Plan(in controllers.Input) (controllers.Result, error) {
 		observed.Sort(cs)
 		return controllers.Result{Conditions: cs}, nil
 	}
-	backends, frontends, bad := compose(in, t)
+	pooled, waiting := pooledServices(in, t)
+	cs = append(cs, waiting...)
+	backends, frontends, bad := compose(in, t, pooled)
 	if len(bad) > 0 {
 		return controllers.Result{Conditions: append(cs, bad...)}, nil
 	}
 	want := map[string]plan.Plan{}
-	nodes := staying(t)
+	nodes, ipv6 := staying(t), virtualIPv6(in)
 	for _, node := range nodes {
 		if t.Docs.Nodes[node] != nil {
-			want[node] = planOf(in, t, node, frontends, backends)
+			want[node] = planOf(in, t, node, ipv6, frontends, backends)
 		}
 	}
 	done := leaving(in, t, nodes, want)
-	out, waiting := t.Rollout(in, Concern, want, func(_ string, r *observed.Report) bool { return topology.NothingLoaded(r) })
-	cs = append(append(cs, waiting...), leftAlone(in, t, nodes)...)
+	out, turns := t.Rollout(in, Concern, want, func(_ string, r *observed.Report) bool { return topology.NothingLoaded(r) })
+	cs = append(append(cs, turns...), leftAlone(in, t, nodes)...)
 	observed.Sort(cs)
 	return controllers.Result{Outputs: append(out, done...), Conditions: cs}, nil
 }
 
-func planOf(in controllers.Input, t *topology.Topology, node string, frontends []frontend, backends []backend) plan.Plan {
+func planOf(in controllers.Input, t *topology.Topology, node string, ipv6 bool, frontends []frontend, backends []backend) plan.Plan {
 	routes := map[string]plan.Route{}
 	for _, b := range backends {
-		routes[b.Name] = plan.Route{Role: b.Role, Servers: b.Servers}
+		routes[b.Name] = plan.Route{Role: b.Role, Pooled: b.Pooled, Servers: b.Servers}
 	}
 	p := t.Plan(node, version.String())
+	both := is6(t.Docs.Nodes[node].Address) || ipv6 && p.Cluster.Member != "" // the virtual address never comes to a proxy
 	p.Resources = plan.Resources{plan.Unit{
 		Unit: "haproxy@" + in.Cluster + ".service", Program: "haproxy",
 		Files: []plan.File{{
 			Path: "/etc/haproxy/" + in.Cluster + ".cfg", Mode: "0640", Owner: "root:haproxy",
-			Content: render(in.Layout, t, node, frontends, backends),
+			Content: render(in.Layout, t, node, both, frontends, backends),
 		}},
 		Routes: routes,
 	}}
@@ -103,7 +110,7 @@ func leftAlone(in controllers.Input, t *topology.Topology, planned []string) []o
 		ref, _ := in.Layout.Parse(e.Key)
 		n := ref.Node
 		saidOfMember := slices.ContainsFunc(t.Unmanaged, func(m plan.Member) bool { return m.Node == n })
-		if s := t.Stored(in, n, Concern); saidOfMember || s == nil || s.Plan.Removal != nil || slices.Contains(planned, n) || t.Goes(n) {
+		if s := t.Stored(in, n, Concern); saidOfMember || s == nil || s.Head.Removal != nil || slices.Contains(planned, n) || t.Goes(n) {
 			continue
 		}
 		cs = append(cs, observed.Condition{

@@ -9,7 +9,6 @@ import (
 	"github.com/pgctrl/pgctrl/pkg/desired"
 	"github.com/pgctrl/pgctrl/pkg/observed"
 	"github.com/pgctrl/pgctrl/pkg/patroni"
-	"github.com/pgctrl/pgctrl/pkg/plan"
 )
 
 // baseParameters are what an operator of a highly available PostgreSQL expects and
@@ -52,7 +51,8 @@ func dynamicConfig(p *desired.Postgres) map[string]any {
 		"loop_wait":               p.LoopWait.Seconds(),
 		"retry_timeout":           p.RetryTimeout.Seconds(),
 		"maximum_lag_on_failover": p.MaximumLagOnFailover.Bytes(),
-		"synchronous_mode":        p.SynchronousMode != "off",
+		"synchronous_mode":        synchronous(p.SynchronousMode),
+		"synchronous_node_count":  p.SynchronousNodeCount,
 		"synchronous_mode_strict": p.SynchronousMode == "strict",
 		"failsafe_mode":           p.FailsafeMode,
 		"postgresql": map[string]any{
@@ -61,6 +61,14 @@ func dynamicConfig(p *desired.Postgres) map[string]any {
 			"parameters":    parameters,
 		},
 	}
+}
+
+// synchronous is Patroni's word for the mode; quorum is one from 4.0 on.
+func synchronous(mode string) any {
+	if mode == "quorum" {
+		return mode
+	}
+	return mode != "off"
 }
 
 // setting is a parameter's value as PostgreSQL writes it. Patroni reads booleans
@@ -81,16 +89,11 @@ func setting(value any) any {
 func forgottenParameters(in controllers.Input, t *topology.Topology) []string {
 	names := map[string]bool{}
 	for _, m := range t.Members {
-		e, ok := in.Snapshot.Get(in.Layout.PlanKey(m.Node, in.Cluster, Concern))
-		if !ok {
+		s := t.Stored(in, m.Node, Concern)
+		if s == nil || s.Head.UID != t.Formed.UID {
 			continue
 		}
-		if p, err := plan.Head(e.Value); err != nil || p.UID != t.Formed.UID {
-			continue
-		}
-		section, _ := plan.DynamicConfig(e.Value)["postgresql"].(map[string]any)
-		parameters, _ := section["parameters"].(map[string]any)
-		for name := range parameters {
+		for _, name := range s.Head.Parameters {
 			names[name] = true
 		}
 	}
@@ -117,6 +120,9 @@ func withForgotten(config map[string]any, forgotten []string) map[string]any {
 func tags(m *desired.Member) map[string]any {
 	out := map[string]any{}
 	maps.Copy(out, m.Tags)
+	if m.Delayed() {
+		out["nosync"] = true // a commit must not wait for what is replayed late on purpose
+	}
 	switch {
 	case !m.CanLead():
 		out["nofailover"] = true

@@ -12,6 +12,7 @@ import (
 	"github.com/pgctrl/pgctrl/pkg/controllers"
 	"github.com/pgctrl/pgctrl/pkg/controllers/topology"
 	"github.com/pgctrl/pgctrl/pkg/keys"
+	"github.com/pgctrl/pgctrl/pkg/kv"
 	"github.com/pgctrl/pgctrl/pkg/observed"
 	"github.com/pgctrl/pgctrl/pkg/plan"
 	"github.com/pgctrl/pgctrl/pkg/version"
@@ -37,6 +38,8 @@ func (Controller) Name() string { return Concern }
 // revision are looked at.
 func (Controller) Inputs() []controllers.Access {
 	return append(topology.Inputs(),
+		controllers.Access{Family: keys.Desired, Part: "hba"},
+		controllers.Access{Family: keys.Defaults, Part: "hba"},
 		controllers.Access{Family: keys.Observed, Part: Concern},
 		controllers.Access{Family: keys.Secrets},
 		controllers.Access{Family: keys.PatroniKey, Part: "initialize"},
@@ -49,22 +52,28 @@ func (Controller) Inputs() []controllers.Access {
 
 // Outputs implements controllers.Controller.
 func (Controller) Outputs() []controllers.Access {
-	return []controllers.Access{
+	out := []controllers.Access{
 		{Family: keys.Plan, Part: Concern},
 		{Family: keys.Formed},
-		{Family: keys.Secrets},
 	}
+	for _, name := range secrets {
+		out = append(out, controllers.Access{Family: keys.Secrets, Part: name})
+	}
+	return out
 }
 
 // Plan implements controllers.Controller.
 func (Controller) Plan(in controllers.Input) (controllers.Result, error) {
-	t, cs, ok := topology.Load(in, "members", "postgres")
+	t, cs, ok := topology.Load(in, "members", "postgres", "hba")
 	cs = append(cs, t.UnmanagedConditions(in.Layout)...)
 	if ok && t.Removing {
 		return removeAll(in, t, cs), nil
 	}
 	if !ok || !t.Docs.Exists() {
 		return result(nil, cs), nil
+	}
+	if bad := unfit(in, t); len(bad) > 0 {
+		return result(nil, append(cs, bad...)), nil
 	}
 	if c, is := lost(in, t); is {
 		return result(nil, append(cs, c)), nil
@@ -160,7 +169,7 @@ func waitsForLeader(in controllers.Input, t *topology.Topology, member, node str
 		return observed.Condition{}, false
 	}
 	key := in.Layout.PlanKey(node, in.Cluster, Concern)
-	if _, has := in.Snapshot.Get(key); has {
+	if _, has := kv.GetShort(in.Snapshot, key); has {
 		return observed.Condition{}, false
 	}
 	return observed.Condition{

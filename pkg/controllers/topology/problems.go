@@ -18,7 +18,7 @@ import (
 // nodes of the cluster's members. Other kinds are another concern's business: a
 // bad service must not keep PostgreSQL from being configured.
 func problems(in controllers.Input, kinds []string) []observed.Condition {
-	self := desired.Load(in.Snapshot, in.Layout, in.Cluster, append(slices.Clone(allKinds), freezeKind)...)
+	self := desired.Load(in.Snapshot, in.Layout, in.Cluster, unique(append(append(slices.Clone(allKinds), freezeKind), kinds...))...)
 	all := append(slices.Clone(self.Problems), desired.Check(self, neighbours(in, self))...)
 	var cs []observed.Condition
 	for _, p := range all {
@@ -27,6 +27,17 @@ func problems(in controllers.Input, kinds []string) []observed.Condition {
 		}
 	}
 	return cs
+}
+
+// unique drops what is named twice and keeps the order.
+func unique(names []string) []string {
+	var out []string
+	for _, n := range names {
+		if !slices.Contains(out, n) {
+			out = append(out, n)
+		}
+	}
+	return out
 }
 
 // neighbours loads the clusters that may share a node or a virtual address with
@@ -78,7 +89,7 @@ func Neighbours(s kv.Snapshot, l keys.Layout, cluster string, nodes []string) []
 func onHosts(in controllers.Input, t *Topology) []plan.Member {
 	var out []plan.Member
 	for _, e := range PlansOf(in, Concern) {
-		p, err := plan.Head(e.Value)
+		p, err := plan.ReadShort(e.Value)
 		if err != nil || t.Formed != nil && p.UID != t.Formed.UID {
 			continue // an earlier cluster of this name is none of ours
 		}
@@ -90,10 +101,11 @@ func onHosts(in controllers.Input, t *Topology) []plan.Member {
 	return out
 }
 
-// PlansOf are the stored plans of one concern of the cluster, on whatever node.
+// PlansOf are the stored plans of one concern of the cluster, on whatever node, for
+// plan.ReadShort.
 func PlansOf(in controllers.Input, concern string) []kv.KV {
 	var out []kv.KV
-	for _, e := range in.Snapshot.Range(in.Layout.Prefix(keys.Plan)) {
+	for _, e := range kv.RangeShort(in.Snapshot, in.Layout.Prefix(keys.Plan)) {
 		// Parsing is dearer than looking.
 		if !strings.HasSuffix(e.Key, "/"+in.Cluster+"/"+concern) {
 			continue

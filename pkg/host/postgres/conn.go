@@ -3,11 +3,14 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/pgctrl/pgctrl/internal/beat"
 )
 
 // Config says where the local PostgreSQL is. The zero value of a field is its
@@ -20,6 +23,8 @@ type Config struct {
 	User, Database string
 	// Timeout bounds connecting, and every single question.
 	Timeout time.Duration
+	// Beat is when a Watcher asks while nothing is expected to happen.
+	Beat beat.Beat
 }
 
 // The defaults of Config.
@@ -55,16 +60,22 @@ func (c Config) String() string {
 // connect opens a connection. Environment and passwords play no part in it, and
 // nobody's search_path can put another function in place of those asked for.
 func (c Config) connect(ctx context.Context) (*pgx.Conn, error) {
+	return c.connectWith(ctx, nil)
+}
+
+// connectWith adds settings of the session.
+func (c Config) connectWith(ctx context.Context, settings map[string]string) (*pgx.Conn, error) {
 	c = c.withDefaults()
-	pc, err := pgx.ParseConfig(fmt.Sprintf("host=%s port=%d user=%s dbname=%s sslmode=disable application_name=pgagent",
-		c.Dir, c.Port, c.User, c.Database))
+	pc, err := pgx.ParseConfig(fmt.Sprintf("host=%s port=%d user=%s sslmode=disable application_name=pgagent",
+		c.Dir, c.Port, c.User))
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", c, err)
 	}
-	pc.ConnectTimeout = c.Timeout
+	pc.Database, pc.ConnectTimeout = c.Database, c.Timeout
 	pc.RuntimeParams["search_path"] = "pg_catalog"
 	pc.RuntimeParams["statement_timeout"] = strconv.Itoa(int(c.Timeout.Milliseconds()))
 	pc.RuntimeParams["idle_in_transaction_session_timeout"] = "0"
+	maps.Copy(pc.RuntimeParams, settings)
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
 	conn, err := pgx.ConnectConfig(ctx, pc)
@@ -96,7 +107,11 @@ func (c Config) FileErrors(ctx context.Context) (found []string, err error) {
 	const settings = `select coalesce(f.sourcefile, ''), coalesce(f.sourceline, 0), coalesce(f.name || ': ', '') || f.error
 	  from pg_catalog.pg_file_settings f left join pg_catalog.pg_settings s on lower(s.name) = lower(f.name)
 	  where f.error is not null and not coalesce(s.pending_restart, false)`
-	const hba = `select 'pg_hba.conf', coalesce(line_number, 0), error from pg_catalog.pg_hba_file_rules where error is not null`
+	// The document that a line came from stands behind it.
+	const hba = `select 'pg_hba.conf', coalesce(line_number, 0), coalesce(substring(lines[line_number] from '# (hba/[^ ]+)$') || ': ', '') || error
+	  from pg_catalog.pg_hba_file_rules,
+	    pg_catalog.string_to_array(pg_catalog.pg_read_file(pg_catalog.current_setting('hba_file')), E'\n') as lines
+	  where error is not null`
 	const ident = `select 'pg_ident.conf', coalesce(line_number, 0), error from pg_catalog.pg_ident_file_mappings where error is not null`
 	err = c.withConn(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		queries := []string{settings, hba}

@@ -39,6 +39,10 @@ func (d *Driver) resolve(u plan.Unit) (want, error) {
 		}
 		w.secrets = append(w.secrets, string(v))
 		return v, ok
+	}, Verifier: func(name string, secret []byte) (string, error) {
+		text, err := d.verifiers.of(u.Unit, name, secret)
+		w.secrets = append(w.secrets, text)
+		return text, err
 	}}
 	for _, f := range u.Files {
 		s, err := resolveFile(f, values)
@@ -113,7 +117,9 @@ func (w want) clean(err error) error {
 	}
 	var r *plan.Refusal
 	if errors.As(err, &r) {
-		return &plan.Refusal{Reason: r.Reason, Message: strip(r.Message), Next: r.Next}
+		clean := *r
+		clean.Message = strip(r.Message)
+		return &clean
 	}
 	if s := strip(err.Error()); s != err.Error() {
 		return errors.New(s)
