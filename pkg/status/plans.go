@@ -1,7 +1,6 @@
 package status
 
 import (
-	"bytes"
 	"fmt"
 	"maps"
 	"slices"
@@ -55,14 +54,14 @@ func (c *computer) planned() map[string]bool {
 
 // written reports an output that is not in etcd as the controller wants it.
 func (c *computer) written(o controllers.Output) (*observed.Condition, string) {
-	if o.Mode == controllers.Mint {
+	if o.Mode == controllers.Mint || o.Mode == controllers.Keep {
 		return nil, "" // secrets are not looked at
 	}
 	ref, _ := c.Layout.Parse(o.Key)
 	if ref.Family == keys.Secrets {
 		return nil, ""
 	}
-	e, ok := c.Snapshot.Get(o.Key)
+	e, ok := kv.GetShort(c.Snapshot, o.Key)
 	if o.Mode == controllers.Delete {
 		if !ok {
 			return nil, ref.Node
@@ -85,19 +84,15 @@ func (c *computer) written(o controllers.Output) (*observed.Condition, string) {
 	return cond, ref.Node
 }
 
-// samePlan compares two stored plans without their writer: this program and the
-// server need not be of one version.
-func samePlan(a, b []byte) bool {
-	if bytes.Equal(a, b) {
+// samePlan compares a stored plan, which may be short, with another without their
+// writer: this program and the server need not be of one version.
+func samePlan(held, other []byte) bool {
+	if plan.Same(held, other) {
 		return true
 	}
-	p, err := plan.Decode(a)
-	q, err2 := plan.Decode(b)
-	if err != nil || err2 != nil {
-		return false
-	}
-	p.Writer, q.Writer = "", ""
-	return bytes.Equal(plan.Encode(p), plan.Encode(q))
+	p, err := plan.ReadShort(held)
+	q, err2 := plan.Decode(other)
+	return err == nil && err2 == nil && p.SameBut(func(p *plan.Plan) { p.Writer = "" }, q)
 }
 
 // applied adds what a node reports of its plans, and what it does not.
@@ -199,6 +194,16 @@ func (b *blind) Get(key string) (kv.KV, bool) {
 	rev := b.revisions[name]
 	return kv.KV{Key: key, ModRevision: rev, CreateRevision: rev}, true
 }
+
+// GetShort and RangeShort implement kv.Shortened.
+func (b *blind) GetShort(key string) (kv.KV, bool) {
+	if strings.HasPrefix(key, b.prefix) {
+		return b.Get(key)
+	}
+	return kv.GetShort(b.Snapshot, key)
+}
+
+func (b *blind) RangeShort(prefix string) []kv.KV { return kv.RangeShort(b.Snapshot, prefix) }
 
 // Mentioning implements kv.Finder.
 func (b *blind) Mentioning(prefix, word string) []kv.KV {
