@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/pgctrl/pgctrl/pkg/keys"
+	"github.com/pgctrl/pgctrl/pkg/kv"
 	"github.com/pgctrl/pgctrl/pkg/store"
 )
 
@@ -127,6 +130,7 @@ func (a *Agent) followPlans(ctx context.Context, client *store.Client) {
 	l := a.o.Layout
 	m := store.NewMirror(client, store.MirrorOptions{
 		Name: "plans", Prefixes: []string{l.NodePlans(a.o.Node), l.StoreKey(), l.AliveKey(a.o.Node)}, Stream: "bulk", Log: a.log,
+		Project: eachRevision(l.NodePlans(a.o.Node)),
 	})
 	m.OnChange(func(rev int64, cs []store.Change) {
 		// Which etcd this is comes before any plan of it.
@@ -145,6 +149,17 @@ func (a *Agent) followPlans(ctx context.Context, client *store.Client) {
 	a.plans.Store(m)
 	if err := m.Run(ctx); err != nil {
 		a.log.Error("mirror of plans ended", zap.Error(err))
+	}
+}
+
+// eachRevision makes a plan that is written again with the same bytes news: whoever
+// wrote it waits for an answer to that revision.
+func eachRevision(plans string) func(kv.KV) []byte {
+	return func(e kv.KV) []byte {
+		if !strings.HasPrefix(e.Key, plans) {
+			return e.Value
+		}
+		return strconv.AppendInt(nil, e.ModRevision, 10)
 	}
 }
 
