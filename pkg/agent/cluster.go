@@ -44,7 +44,9 @@ type cluster struct {
 	// replication is how this node's member follows, a value of observed.FactReplication.
 	replication string
 	// replayed is the value of observed.FactReplayed; 0: not reported.
-	replayed  int64
+	replayed int64
+	// altered names what ALTER SYSTEM set on this node's member.
+	altered   string
 	heldRoute *Override // as the routes last found it; nil: none
 	freeze    *freeze   // the file, as the worker last found it; nil: there is none
 	events    *events   // what may have drifted
@@ -55,7 +57,8 @@ type cluster struct {
 	// eventAt is when the oldest event arrived that routes have not acted on.
 	eventAt time.Time
 
-	vip *vip
+	vip   *vip
+	steps chan kv.KV // asked for and not looked at yet
 
 	// confirmLoop's own: the pause after a write that failed on this basis.
 	notBefore time.Time
@@ -74,6 +77,7 @@ func newCluster(a *Agent, name string) *cluster {
 		asserted:    map[string]assertion{},
 		facts:       map[string]string{},
 		events:      newEvents(),
+		steps:       make(chan kv.KV, 16),
 		wakeRoutes:  make(chan struct{}, 1),
 		wakeConfirm: make(chan struct{}, 1),
 		wakeWork:    make(chan struct{}, 1),
@@ -96,7 +100,7 @@ func poke(ch chan struct{}) {
 // run starts the cluster's goroutines and returns when all have ended.
 func (c *cluster) run(ctx context.Context) {
 	var wg sync.WaitGroup
-	for _, f := range []func(context.Context){c.routeLoop, c.confirmLoop, c.watchPostgres, c.workLoop, c.vip.run, c.follow} {
+	for _, f := range []func(context.Context){c.routeLoop, c.confirmLoop, c.watchPostgres, c.workLoop, c.stepLoop, c.vip.run, c.follow} {
 		wg.Go(func() { f(ctx) })
 	}
 	wg.Wait()

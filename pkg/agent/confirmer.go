@@ -116,9 +116,12 @@ func (c *cluster) confirm(ctx context.Context) action {
 		c.proofs.Local = c.watcher.Last()
 	}
 	s, info, p, watcher, foreign := c.lookLocked(), c.info, c.proofs, c.watcher, c.foreignLocked()
-	before, replayed := c.replication, c.replayed
+	before, replayed, altered := c.replication, c.replayed, c.altered
 	c.replication, c.replayed = replication(p.Local, s.view.Leader.Member == info.Member), p.Local.Replayed
-	changed := c.replication != before || c.replayed != replayed
+	if p.Local.Reachable {
+		c.altered = p.Local.Altered
+	}
+	changed := c.replication != before || c.replayed != replayed || c.altered != altered
 	c.mu.Unlock()
 	if changed {
 		poke(c.wakeWork) // the report says so

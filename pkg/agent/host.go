@@ -26,6 +26,8 @@ type Host struct {
 	Addresses Addresses
 	// Patroni asks this host's own Patroni.
 	Patroni LocalPatroni
+	// Acts are what people's commands ask of a member; nil: this host takes none.
+	Acts Acts
 	// Inventory says what is installed.
 	Inventory Inventory
 	// Takeover makes room for a unit before it is applied for the first time.
@@ -83,6 +85,8 @@ type PostgresState struct {
 	Streaming bool
 	// Replayed is the timeline that a replica which does not stream has WAL of; 0 otherwise.
 	Replayed int64
+	// Altered names the parameters that ALTER SYSTEM set, comma between them.
+	Altered string
 	// System is the system identifier of the cluster that answered.
 	System   string
 	Timeline int64
@@ -105,6 +109,15 @@ type PostgresWatcher interface {
 // Peers asks Patroni on any member of the cluster; GET /patroni needs no password.
 type Peers interface {
 	Status(ctx context.Context, m plan.Member) (patroni.Status, error)
+}
+
+// Acts are done once, because a person asked for them, by the cluster's local Patroni.
+type Acts interface {
+	// Restart restarts PostgreSQL and returns when it is up again; with pending only if
+	// a value waits for that, and did says whether one did.
+	Restart(ctx context.Context, cluster string, pending bool) (did bool, err error)
+	// Reinit has the member's data copied anew and returns when that has begun.
+	Reinit(ctx context.Context, cluster string) error
 }
 
 // Inventory says what the machine is and has.

@@ -56,7 +56,7 @@ func (a *app) root() *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	group(groupClusters, a.createCommand(), a.statusCommand(), a.setCommand(), a.unsetCommand(), a.removeCommand(), a.getCommand(), a.freezeCommand(), a.unfreezeCommand(),
+	group(groupClusters, a.createCommand(), a.statusCommand(), a.setCommand(), a.unsetCommand(), a.removeCommand(), a.addCommand(), a.replaceCommand(), a.restartCommand(), a.reinitCommand(), a.getCommand(), a.hbaCommand(), a.freezeCommand(), a.unfreezeCommand(),
 		a.urlCommand(), a.secretCommand())
 	group(groupFleet, a.nodeCommand(), a.explainCommand(), a.graphCommand())
 	group(groupPrograms, a.initCommand(), a.etcdCommand(), a.serverCommand(), a.configCommand(), a.completionCommand(), a.versionCommand())

@@ -21,6 +21,9 @@ type Cluster struct {
 	// Services has every service but stats, the standard ones included; those that
 	// are switched off have Enabled false.
 	Services map[string]*Service
+	// HBA has every rule about who may connect, the standard ones included; those that
+	// are switched off have Enabled false.
+	HBA map[string]*HBA
 	// Freeze is what is left alone, and until when.
 	Freeze Freeze
 	// Stats is HAProxy's own page; only Port and Enabled mean something.
@@ -117,7 +120,7 @@ func load(s kv.Snapshot, l keys.Layout, cluster string, kinds []string, nodes no
 		kinds = clusterKinds()
 	}
 	c := &Cluster{
-		Name: cluster, Members: map[string]*Member{}, Services: map[string]*Service{}, Nodes: map[string]*Node{},
+		Name: cluster, Members: map[string]*Member{}, Services: map[string]*Service{}, HBA: map[string]*HBA{}, Nodes: map[string]*Node{},
 		Declared: map[string]kv.KV{}, kinds: kinds, invalid: map[string]bool{}, resolved: map[string]*resolved{},
 	}
 	ld := &loader{Snapshot: s, layout: l, c: c}

@@ -37,6 +37,9 @@ func (c *computer) members() {
 		}
 		r := row(m.Name)
 		r.Unmanaged = false
+		if m.Delayed() {
+			r.Delay = m.Delay.String()
+		}
 		c.place(r, plan.Member{Node: m.Node, Offline: m.Offline, Address: r.Address})
 	}
 	for name, m := range c.live {
@@ -177,7 +180,7 @@ func (c *computer) following() {
 			c.add("postgres", m.Node, observed.Condition{
 				Type: observed.Applied, Status: observed.False, Reason: observed.PendingRestart, Key: c.Layout.Members(c.Cluster) + m.Name,
 				Message: m.Name + " runs with old values of parameters that only a restart changes",
-				Next:    fmt.Sprintf("patronictl -c /etc/patroni/%s.yml restart %s %s (on %s)", c.Cluster, c.Cluster, m.Name, m.Node),
+				Next:    fmt.Sprintf("pgctrl restart %s %s", c.Cluster, m.Name),
 			})
 		}
 		_, there := c.live[m.Name]
@@ -197,7 +200,7 @@ func (c *computer) following() {
 			// Measured on Patroni 3.0.2 with PostgreSQL 15: pg_rewind looks at the last
 			// checkpoint only and says "no rewind required", and Patroni leaves it so.
 			what = fmt.Sprintf("has WAL of timeline %d, which the leader (timeline %d) never had; what only it has is lost when it is copied anew", has, c.out.Timeline)
-			next = fmt.Sprintf("patronictl -c /etc/patroni/%s.yml reinit %s %s (on %s)", c.Cluster, c.Cluster, m.Name, m.Node)
+			next = fmt.Sprintf("pgctrl reinit %s %s", c.Cluster, m.Name)
 		case m.Timeline > 0 && m.Timeline < c.out.Timeline:
 			what = fmt.Sprintf("is on timeline %d, the leader on %d", m.Timeline, c.out.Timeline)
 		case m.State == "running":

@@ -39,6 +39,7 @@ type Host struct {
 	watches  map[string]map[*func()]bool
 	hands    []agent.Repair
 	diffs    int
+	pending  bool              // a value waits for a restart
 	applied  func(unit string) // after each Apply of a unit; may be nil
 }
 
@@ -74,7 +75,7 @@ func (h *Host) Wire() agent.Host {
 			h.event("set aside %s", data)
 			return data + ".removed-" + uid, h.fail["set aside"]
 		},
-		Addresses: h.addrs, Patroni: loopback{h},
+		Addresses: h.addrs, Patroni: loopback{h}, Acts: acts{h},
 	}
 }
 

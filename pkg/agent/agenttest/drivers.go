@@ -89,3 +89,21 @@ func (d patroniDriver) Apply(ctx context.Context, p plan.Patroni, at plan.Epoch)
 }
 
 func (d patroniDriver) Remove(ctx context.Context, p plan.Patroni, at plan.Epoch) error { return nil }
+
+type acts struct{ h *Host }
+
+// Restart implements agent.Acts.
+func (a acts) Restart(_ context.Context, cluster string, pending bool) (bool, error) {
+	a.h.mu.Lock()
+	defer a.h.mu.Unlock()
+	a.h.event("restart %s", cluster)
+	return !pending || a.h.pending, a.h.fail["restart"]
+}
+
+// Reinit implements agent.Acts.
+func (a acts) Reinit(_ context.Context, cluster string) error {
+	a.h.mu.Lock()
+	defer a.h.mu.Unlock()
+	a.h.event("reinit %s", cluster)
+	return a.h.fail["reinit"]
+}

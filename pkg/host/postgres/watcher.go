@@ -29,6 +29,8 @@ type State struct {
 	// Timeline is known only out of recovery; it is the one that new WAL is written
 	// on, right from the moment of promotion.
 	Timeline int64
+	// Altered names what ALTER SYSTEM set, which wins over the file that Patroni writes.
+	Altered string
 	// Version is server_version_num, as in 150018.
 	Version int
 	// At is when the question was sent. Monotonic. What it says was true then or
@@ -68,6 +70,8 @@ type Watcher struct {
 
 	mu   sync.Mutex
 	last State
+
+	altered // Run's own
 }
 
 type ask struct {
@@ -259,6 +263,9 @@ func (w *Watcher) read(ctx context.Context, conn *pgx.Conn, known State, s *Stat
 		return err
 	}
 	s.Streaming = s.Streaming && s.InRecovery
+	if err := w.lookAltered(ctx, conn, !w.fast.Load(), s); err != nil {
+		return err
+	}
 	s.System, s.Version, s.Timeline, s.Replayed = known.System, known.Version, 0, 0
 	if !known.Reachable {
 		const identity = `select system_identifier::text, current_setting('server_version_num')::int from pg_catalog.pg_control_system()`

@@ -23,7 +23,10 @@ type sample struct {
 }
 
 var samples = map[string]sample{
-	"freeze":   {base: []string{"until=2026-01-31T18:30:00Z"}},
+	"freeze": {base: []string{"until=2026-01-31T18:30:00Z"}},
+	"hba": {"app", []string{"addresses=[10.20.0.0/16]"}, map[string][]string{
+		"options": {"type=hostssl", "method=cert"},
+	}},
 	"members":  {name: "pg-test-3", base: []string{"node=pg3"}},
 	"nodes":    {"pg1", []string{"address=10.10.10.11"}, map[string][]string{"clusters": {"roles=[proxy]"}}},
 	"postgres": {},
