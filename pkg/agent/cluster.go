@@ -57,11 +57,13 @@ type cluster struct {
 
 	vip *vip
 
+	pool pooler
+
 	// confirmLoop's own: the pause after a write that failed on this basis.
 	notBefore time.Time
 	failedOn  basis
 
-	wakeRoutes, wakeConfirm, wakeWork, wakeLocal chan struct{}
+	wakeRoutes, wakeConfirm, wakeWork, wakeLocal, wakePool chan struct{}
 }
 
 func newCluster(a *Agent, name string) *cluster {
@@ -78,6 +80,7 @@ func newCluster(a *Agent, name string) *cluster {
 		wakeConfirm: make(chan struct{}, 1),
 		wakeWork:    make(chan struct{}, 1),
 		wakeLocal:   make(chan struct{}, 1),
+		wakePool:    make(chan struct{}, 1),
 	}
 	c.vip = newVIP(c)
 	c.drivers = a.o.Host.Drivers(name, c.secrets.lookup)
@@ -96,7 +99,7 @@ func poke(ch chan struct{}) {
 // run starts the cluster's goroutines and returns when all have ended.
 func (c *cluster) run(ctx context.Context) {
 	var wg sync.WaitGroup
-	for _, f := range []func(context.Context){c.routeLoop, c.confirmLoop, c.watchPostgres, c.workLoop, c.vip.run, c.follow} {
+	for _, f := range []func(context.Context){c.routeLoop, c.confirmLoop, c.watchPostgres, c.watchPooler, c.workLoop, c.vip.run, c.follow} {
 		wg.Go(func() { f(ctx) })
 	}
 	wg.Wait()
@@ -197,6 +200,7 @@ func (c *cluster) lookLocked() state {
 		}
 	}
 	s := c.state
+	s.view = c.withOwnPooler(s.view)
 	rec, _ := c.a.store.store()
 	s.view.Store, s.view.UID = rec.Incarnation, c.uid
 	if rec.Incarnation != "" && rec.Stands(c.store) {

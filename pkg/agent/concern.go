@@ -174,6 +174,7 @@ func (c *cluster) take() {
 		poke(c.wakeRoutes)
 		poke(c.wakeConfirm)
 		poke(c.wakeLocal)
+		poke(c.wakePool)
 	}
 }
 

@@ -85,6 +85,7 @@ func (c *cluster) pass(ctx context.Context) time.Duration {
 		}
 		next = min(next, c.converge(ctx, name))
 	}
+	c.freezePooler()
 	c.watch(ctx)
 	return next
 }

@@ -46,3 +46,10 @@ func DynamicConfig(value []byte) map[string]any {
 func HasBackend(value []byte, backend string) bool {
 	return bytes.Contains(value, []byte(`"`+backend+`":{"role":`))
 }
+
+// PooledBackend reports whether a stored plan routes that HAProxy backend to poolers.
+func PooledBackend(value []byte, backend string) bool {
+	_, rest, found := bytes.Cut(value, []byte(`"`+backend+`":{"role":`))
+	until, _, _ := bytes.Cut(rest, []byte(`"servers":`))
+	return found && bytes.Contains(until, []byte(`"pooled":true`))
+}

@@ -36,6 +36,7 @@ type Host struct {
 	fail     map[string]error // resource ID or "assert" -> error
 	patroni  func() (bool, error)
 	addrs    *Addresses
+	pooler   *Pooler
 	watches  map[string]map[*func()]bool
 	hands    []agent.Repair
 	diffs    int
@@ -56,7 +57,7 @@ type Assert struct {
 func New(machine string) *Host {
 	return &Host{
 		Machine: machine, changed: make(chan struct{}, 1), peers: map[string]patroni.Status{},
-		units: map[string]string{}, configs: map[string]any{}, fail: map[string]error{}, addrs: newAddresses(),
+		units: map[string]string{}, configs: map[string]any{}, fail: map[string]error{}, addrs: newAddresses(), pooler: newPooler(),
 	}
 }
 
@@ -67,7 +68,8 @@ func (h *Host) Wire() agent.Host {
 			return agent.Drivers{Unit: unitDriver{h, secret}, Patroni: patroniDriver{h}}
 		},
 		Router: router{h}, Postgres: func(string, plan.Member) agent.PostgresWatcher { return watcher{h} },
-		Peers: peers{h}, Inventory: inventory{h}, Takeover: takeover{h}, Watcher: events{h}, Repairs: h.repairs,
+		Pooler: func(string) agent.PoolerWatcher { return poolerWatcher{h.pooler} },
+		Peers:  peers{h}, Inventory: inventory{h}, Takeover: takeover{h}, Watcher: events{h}, Repairs: h.repairs,
 		SetAside: func(_ context.Context, data, uid string) (string, error) {
 			h.mu.Lock()
 			defer h.mu.Unlock()

@@ -4,6 +4,7 @@ package all
 import (
 	"github.com/pgctrl/pgctrl/pkg/controllers"
 	"github.com/pgctrl/pgctrl/pkg/controllers/haproxy"
+	"github.com/pgctrl/pgctrl/pkg/controllers/pgbouncer"
 	"github.com/pgctrl/pgctrl/pkg/controllers/postgres"
 	"github.com/pgctrl/pgctrl/pkg/controllers/status"
 	"github.com/pgctrl/pgctrl/pkg/controllers/topology"
@@ -17,6 +18,7 @@ import (
 func Concerns() []controllers.Controller {
 	return []controllers.Controller{
 		postgres.New(),
+		pgbouncer.New(),
 		haproxy.New(),
 		vip.New(),
 	}

@@ -32,7 +32,9 @@ func (Controller) Name() string { return Concern }
 
 // Inputs implements controllers.Controller.
 func (Controller) Inputs() []controllers.Access {
-	return append(topology.Inputs(), controllers.Access{Family: keys.Observed, Part: Concern})
+	return append(topology.Inputs(),
+		controllers.Access{Family: keys.Observed, Part: Concern},
+		controllers.Access{Family: keys.Observed, Part: topology.Pooler})
 }
 
 // Outputs implements controllers.Controller.
@@ -42,7 +44,7 @@ func (Controller) Outputs() []controllers.Access {
 
 // Plan implements controllers.Controller.
 func (Controller) Plan(in controllers.Input) (controllers.Result, error) {
-	t, cs, ok := topology.Load(in, "members", "services")
+	t, cs, ok := topology.Load(in, "members", "pgbouncer", "services")
 	if ok && t.Removing {
 		return removeAll(in, t, cs), nil
 	}
@@ -59,7 +61,9 @@ func (Controller) Plan(in controllers.Input) (controllers.Result, error) {
 		observed.Sort(cs)
 		return controllers.Result{Conditions: cs}, nil
 	}
-	backends, frontends, bad := compose(in, t)
+	pooled, waiting := pooledServices(in, t)
+	cs = append(cs, waiting...)
+	backends, frontends, bad := compose(in, t, pooled)
 	if len(bad) > 0 {
 		return controllers.Result{Conditions: append(cs, bad...)}, nil
 	}
@@ -71,8 +75,8 @@ func (Controller) Plan(in controllers.Input) (controllers.Result, error) {
 		}
 	}
 	done := leaving(in, t, nodes, want)
-	out, waiting := t.Rollout(in, Concern, want, func(_ string, r *observed.Report) bool { return topology.NothingLoaded(r) })
-	cs = append(append(cs, waiting...), leftAlone(in, t, nodes)...)
+	out, turns := t.Rollout(in, Concern, want, func(_ string, r *observed.Report) bool { return topology.NothingLoaded(r) })
+	cs = append(append(cs, turns...), leftAlone(in, t, nodes)...)
 	observed.Sort(cs)
 	return controllers.Result{Outputs: append(out, done...), Conditions: cs}, nil
 }
@@ -80,7 +84,7 @@ func (Controller) Plan(in controllers.Input) (controllers.Result, error) {
 func planOf(in controllers.Input, t *topology.Topology, node string, frontends []frontend, backends []backend) plan.Plan {
 	routes := map[string]plan.Route{}
 	for _, b := range backends {
-		routes[b.Name] = plan.Route{Role: b.Role, Servers: b.Servers}
+		routes[b.Name] = plan.Route{Role: b.Role, Pooled: b.Pooled, Servers: b.Servers}
 	}
 	p := t.Plan(node, version.String())
 	p.Resources = plan.Resources{plan.Unit{

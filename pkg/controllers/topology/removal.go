@@ -12,6 +12,9 @@ import (
 // member before the member is stopped.
 const Proxy = "haproxy"
 
+// Pooler is the concern whose programs stand between the two, on the members' nodes.
+const Pooler = "pgbouncer"
+
 // Stored is a node's plan as etcd has it, and the node's newest answer to it.
 type Stored struct {
 	Node     string
@@ -103,6 +106,13 @@ func (t *Topology) Goes(node string) bool {
 		}
 	}
 	return false
+}
+
+// Stopping reports whether nobody is led to the node's member any more: its own plan is
+// a removal, or gone.
+func (t *Topology) Stopping(in controllers.Input, node string) bool {
+	_, planned := in.Snapshot.Get(in.Layout.PlanKey(node, in.Cluster, Concern))
+	return !planned || t.removalOf(in, node) != nil
 }
 
 // Clear puts a removal into want for every node of which nothing of the concern is to

@@ -23,12 +23,13 @@ type sample struct {
 }
 
 var samples = map[string]sample{
-	"freeze":   {base: []string{"until=2026-01-31T18:30:00Z"}},
-	"members":  {name: "pg-test-3", base: []string{"node=pg3"}},
-	"nodes":    {"pg1", []string{"address=10.10.10.11"}, map[string][]string{"clusters": {"roles=[proxy]"}}},
-	"postgres": {},
-	"services": {name: "reports", base: []string{"port=5440", "role=replica"}},
-	"vip":      {},
+	"freeze":    {base: []string{"until=2026-01-31T18:30:00Z"}},
+	"members":   {name: "pg-test-3", base: []string{"node=pg3"}},
+	"pgbouncer": {},
+	"nodes":     {"pg1", []string{"address=10.10.10.11"}, map[string][]string{"clusters": {"roles=[proxy]"}}},
+	"postgres":  {},
+	"services":  {name: "reports", base: []string{"port=5440", "role=replica"}},
+	"vip":       {},
 }
 
 func page() string {
