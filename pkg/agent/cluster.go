@@ -56,6 +56,7 @@ type cluster struct {
 	eventAt time.Time
 
 	vip *vip
+	sql *sqlWork
 
 	// confirmLoop's own: the pause after a write that failed on this basis.
 	notBefore time.Time
@@ -79,7 +80,7 @@ func newCluster(a *Agent, name string) *cluster {
 		wakeWork:    make(chan struct{}, 1),
 		wakeLocal:   make(chan struct{}, 1),
 	}
-	c.vip = newVIP(c)
+	c.vip, c.sql = newVIP(c), newSQLWork(c)
 	c.drivers = a.o.Host.Drivers(name, c.secrets.lookup)
 	return c
 }
@@ -96,7 +97,7 @@ func poke(ch chan struct{}) {
 // run starts the cluster's goroutines and returns when all have ended.
 func (c *cluster) run(ctx context.Context) {
 	var wg sync.WaitGroup
-	for _, f := range []func(context.Context){c.routeLoop, c.confirmLoop, c.watchPostgres, c.workLoop, c.vip.run, c.follow} {
+	for _, f := range []func(context.Context){c.routeLoop, c.confirmLoop, c.watchPostgres, c.workLoop, c.vip.run, c.sql.run, c.follow} {
 		wg.Go(func() { f(ctx) })
 	}
 	wg.Wait()
@@ -168,6 +169,9 @@ func (c *cluster) changed(rev int64, cs []store.Change) {
 		poke(c.wakeConfirm)
 		poke(c.wakeWork)
 	}
+	if n.leader {
+		poke(c.sql.wake)
+	}
 	if before.Epoch != after.Epoch {
 		c.log.Info("leader key", zap.String("leader", after.Member), zap.Int64("epoch", int64(after.Epoch)), zap.String("before", before.Member))
 	}
@@ -177,6 +181,7 @@ func (c *cluster) changed(rev int64, cs []store.Change) {
 }
 
 func (c *cluster) wakeAll() {
+	poke(c.sql.wake)
 	poke(c.vip.wake)
 	poke(c.wakeRoutes)
 	poke(c.wakeConfirm)

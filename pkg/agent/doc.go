@@ -20,6 +20,8 @@
 //	confirmLoop  the only one that writes this cluster's primary key
 //	watchPostgres  the standing connection to this node's own PostgreSQL
 //	workLoop     plans: compare, apply, report; one concern after another
+//	sql.run      the only one that makes what is in the databases so, while this node's
+//	             member is the confirmed primary; nothing waits for its locks
 //	Watch        one for each unit: notes that it may have drifted, wakes workLoop
 //	vip.run      the only one that adds, refreshes and removes the virtual address, by
 //	             plan.Hold; beside it, while there is one, four that ask: the kernel for
@@ -86,6 +88,7 @@
 //	a freeze file exists               applies and repairs nothing of the cluster, takes plans in, answers
 //	                                   them with Frozen and what differs; follows the leader as ever
 //	a plan carries a freeze            the same for that concern, until its time by this clock
+//	PostgreSQL refuses an SQL object   says so of that object; makes the others; tries again after 2 to 30 s
 //	drift comes back again and again   repairs it after 2, 4 ... 30 s and says DriftReturns
 //	inotify or D-Bus is away           compares every 2 s, as ever
 //	a secret is absent                 WaitingForSecret; looked for every second; what is loaded is kept so

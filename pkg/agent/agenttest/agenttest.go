@@ -33,6 +33,7 @@ type Host struct {
 	events   []string
 	units    map[string]string // unit -> hash in force
 	configs  map[string]any
+	sql      SQL
 	fail     map[string]error // resource ID or "assert" -> error
 	patroni  func() (bool, error)
 	addrs    *Addresses
@@ -64,7 +65,7 @@ func New(machine string) *Host {
 func (h *Host) Wire() agent.Host {
 	return agent.Host{
 		Drivers: func(cluster string, secret func(string) ([]byte, bool)) agent.Drivers {
-			return agent.Drivers{Unit: unitDriver{h, secret}, Patroni: patroniDriver{h}}
+			return agent.Drivers{Unit: unitDriver{h, secret}, Patroni: patroniDriver{h}, SQL: sqlObjects{h, secret}}
 		},
 		Router: router{h}, Postgres: func(string, plan.Member) agent.PostgresWatcher { return watcher{h} },
 		Peers: peers{h}, Inventory: inventory{h}, Takeover: takeover{h}, Watcher: events{h}, Repairs: h.repairs,
