@@ -174,6 +174,37 @@ func TestMovesBetweenInterfaces(t *testing.T) {
 	})
 }
 
+// What somebody does to an address between two refreshes is seen by the next.
+func TestRefreshSeesWhatWasDone(t *testing.T) {
+	eachFamily(t, func(t *testing.T, w *world) {
+		w.Plug(t, "own", "eth1")
+		shown := func() string { return w.Show(t, "own", "-br", "address", "show", "to", w.a.Address) }
+		for _, c := range []struct {
+			what  string
+			act   [][]string
+			added bool
+		}{
+			{"nothing", nil, false},
+			{"removed", [][]string{{"address", "del", w.a.Address, "dev", "eth0"}}, true},
+			{"put on another interface too", [][]string{{"address", "add", w.a.Address, "dev", "eth1"}}, false},
+			{"moved to another interface", [][]string{{"address", "add", w.a.Address, "dev", "eth1"}, {"address", "del", w.a.Address, "dev", "eth0"}}, false},
+		} {
+			w.hold(t, time.Minute)
+			w.hold(t, time.Minute)
+			for _, args := range c.act {
+				w.Show(t, "own", args...)
+			}
+			if added, err := w.m.Hold(t.Context(), w.a, time.Minute); err != nil || added != c.added {
+				t.Errorf("%s: added %v, %v", c.what, added, err)
+			}
+			got := shown()
+			if strings.Count(got, "eth") != 1 {
+				t.Errorf("%s: it is on %q", c.what, got)
+			}
+		}
+	})
+}
+
 // A host with two interfaces on one network answers for the address on both.
 func TestProbeKnowsItsOwnInterfaces(t *testing.T) {
 	eachFamily(t, func(t *testing.T, w *world) {
