@@ -74,6 +74,9 @@ func (c *cluster) composeLocked(con *concern, conds []observed.Condition, s stat
 		if c.replication == observed.ReplicationWaiting && c.replayed > 0 {
 			r.Facts[observed.FactReplayed] = strconv.FormatInt(c.replayed, 10)
 		}
+		if t := c.forkedLocked(); t > 0 {
+			r.Facts[observed.FactForked] = strconv.FormatInt(t, 10)
+		}
 	}
 	if con.name == vipConcern {
 		c.vip.reportLocked(&r)

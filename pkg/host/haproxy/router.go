@@ -67,6 +67,8 @@ type unitState struct {
 	cut context.CancelFunc
 	// last is what the servers were doing at the last Assert; nil when that is not known.
 	last States
+	// contested is what Contested says.
+	contested bool
 	// undone is what was set by hand and put back, until Repairs is asked.
 	undone []Hand
 }
