@@ -63,6 +63,16 @@ func (w *world) leave(host string) {
 	}
 }
 
+// await waits until somebody, or nobody, is seen to have the address.
+func (w *world) await(somebody bool, complaint string) {
+	w.t.Helper()
+	for start := time.Now(); len(w.o.Holders()) > 0 != somebody; time.Sleep(time.Millisecond) {
+		if time.Since(start) > 5*time.Second {
+			w.t.Fatal(complaint)
+		}
+	}
+}
+
 func (w *world) judge(asked ...Move) Report {
 	w.t.Helper()
 	time.Sleep(50 * time.Millisecond) // an IPv6 addition is told a moment after it
@@ -221,19 +231,11 @@ func TestRebootIsFollowed(t *testing.T) {
 	w.observe()
 	w.take("a")
 	w.Off(t, "a")
-	for start := time.Now(); len(w.o.Holders()) > 0; time.Sleep(time.Millisecond) {
-		if time.Since(start) > 5*time.Second {
-			t.Fatal("the address of a host that is off is still seen")
-		}
-	}
+	w.await(false, "the address of a host that is off is still seen")
 	w.On(t, "a")
 	w.Plug(t, "a", "eth0", "10.77.0.1/24")
 	w.take("a")
-	for start := time.Now(); len(w.o.Holders()) == 0; time.Sleep(time.Millisecond) {
-		if time.Since(start) > 5*time.Second {
-			t.Fatal("the address of a host that is on again is not seen")
-		}
-	}
+	w.await(true, "the address of a host that is on again is not seen")
 	w.take("b")
 	w.leave("b")
 	r := w.judge()
@@ -253,11 +255,7 @@ func TestRebootUnderTheSameInodeIsFollowed(t *testing.T) {
 		}
 	}
 	w.IP(t, "a", "link set lo up", "addr add 10.77.0.9/32 dev lo")
-	for start := time.Now(); len(w.o.Holders()) == 0; time.Sleep(time.Millisecond) {
-		if time.Since(start) > 5*time.Second {
-			t.Fatal("the address of a host that is on again is not seen")
-		}
-	}
+	w.await(true, "the address of a host that is on again is not seen")
 }
 
 // rebootUnderTheSameInode replaces a host that is heard. The new one is made elsewhere,
@@ -267,6 +265,7 @@ func (w *world) rebootUnderTheSameInode(host string) bool {
 	w.t.Helper()
 	was := inode(w.t, w.Path(host))
 	w.Off(w.t, host)
+	w.await(false, "the address of a host that is off is still seen")
 	others := netnstest.New(w.t)
 	// The kernel takes a number back some time after the namespace has gone.
 	for start := time.Now(); time.Since(start) < 3*time.Second; others.Off(w.t, "one") {
@@ -285,11 +284,7 @@ func (w *world) rebootUnderTheSameInode(host string) bool {
 	}
 	w.On(w.t, host)
 	w.IP(w.t, host, "link set lo up", "addr add 10.77.0.9/32 dev lo")
-	for start := time.Now(); len(w.o.Holders()) == 0; time.Sleep(time.Millisecond) {
-		if time.Since(start) > 5*time.Second {
-			w.t.Fatal("a new host is not seen")
-		}
-	}
+	w.await(true, "a new host is not seen")
 	return false
 }
 
@@ -309,11 +304,7 @@ func TestEndOfANamespace(t *testing.T) {
 	w.observe()
 	w.IP(t, "a", "addr add 10.77.0.9/32 dev lo")
 	w.Off(t, "a")
-	for start := time.Now(); len(w.o.Holders()) > 0; time.Sleep(time.Millisecond) {
-		if time.Since(start) > 5*time.Second {
-			t.Fatal("the address of a namespace that is no more is still seen")
-		}
-	}
+	w.await(false, "the address of a namespace that is no more is still seen")
 	if n := len(w.o.Stop().Changes); n != 2 {
 		t.Errorf("%d changes, want 2", n)
 	}
