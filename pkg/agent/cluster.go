@@ -43,11 +43,11 @@ type cluster struct {
 	watcher    PostgresWatcher
 	// replication is how this node's member follows, a value of observed.FactReplication.
 	replication string
-	// replayed is the value of observed.FactReplayed; 0: not reported.
-	replayed  int64
-	heldRoute *Override // as the routes last found it; nil: none
-	freeze    *freeze   // the file, as the worker last found it; nil: there is none
-	events    *events   // what may have drifted
+	// recoveryTimeline is the value of observed.FactRecoveryTimeline; 0: not reported.
+	recoveryTimeline int64
+	heldRoute        *Override // as the routes last found it; nil: none
+	freeze           *freeze   // the file, as the worker last found it; nil: there is none
+	events           *events   // what may have drifted
 	// why is what stands in the way of a confirmation; asserted what routes are held.
 	why      *observed.Condition
 	asserted map[string]assertion

@@ -116,9 +116,9 @@ func (c *cluster) confirm(ctx context.Context) action {
 		c.proofs.Local = c.watcher.Last()
 	}
 	s, info, p, watcher, foreign := c.lookLocked(), c.info, c.proofs, c.watcher, c.foreignLocked()
-	before, replayed := c.replication, c.replayed
-	c.replication, c.replayed = replication(p.Local, s.view.Leader.Member == info.Member), p.Local.Replayed
-	changed := c.replication != before || c.replayed != replayed
+	before, timeline := c.replication, c.recoveryTimeline
+	c.replication, c.recoveryTimeline = replication(p.Local, s.view.Leader.Member == info.Member), p.Local.RecoveryTimeline
+	changed := c.replication != before || c.recoveryTimeline != timeline
 	c.mu.Unlock()
 	if changed {
 		poke(c.wakeWork) // the report says so

@@ -81,8 +81,8 @@ type PostgresState struct {
 	InRecovery bool
 	// Streaming: a replica gets WAL from the leader. False out of recovery.
 	Streaming bool
-	// Replayed is the timeline that a replica which does not stream has WAL of; 0 otherwise.
-	Replayed int64
+	// RecoveryTimeline is the timeline that a replica which does not stream recovers along; 0 otherwise.
+	RecoveryTimeline int64
 	// System is the system identifier of the cluster that answered.
 	System   string
 	Timeline int64

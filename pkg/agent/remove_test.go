@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"github.com/pgctrl/pgctrl/pkg/observed"
 	"github.com/pgctrl/pgctrl/pkg/plan"
 )
@@ -20,10 +22,18 @@ func withPostgres(w *world) {
 	}
 }
 
-// removal puts removals in place of both plans of a node.
+// removal puts removals in place of both plans of a node, at one revision: a first one
+// that came alone would be carried out before the other.
 func removal(w *world, i int, whole bool) {
-	w.etcd.Put(layout.PlanKey(node(i), "c", "postgres"), string(plan.Encode(plan.Removes(postgresPlan(i, 1), plan.Removal{Whole: whole, Data: "/data/c"}))))
-	w.etcd.Put(layout.PlanKey(node(i), "c", "haproxy"), string(plan.Encode(plan.Removes(haproxyPlan(i), plan.Removal{Whole: whole}))))
+	postgres := plan.Removes(postgresPlan(i, 1), plan.Removal{Whole: whole, Data: "/data/c"})
+	haproxy := plan.Removes(haproxyPlan(i), plan.Removal{Whole: whole})
+	_, err := w.etcd.Connect("operator").KV.Txn(w.t.Context()).Then(
+		clientv3.OpPut(layout.PlanKey(node(i), "c", "postgres"), string(plan.Encode(postgres))),
+		clientv3.OpPut(layout.PlanKey(node(i), "c", "haproxy"), string(plan.Encode(haproxy))),
+	).Commit()
+	if err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 func since(r *running, n int) string { return strings.Join(r.host.Events()[n:], ", ") }

@@ -46,13 +46,13 @@ func TestReplicationIsReported(t *testing.T) {
 		after(time.Second)
 		expect(t, "its receiver went away", fact(3), "waiting")
 		forked := recovering()
-		forked.Replayed = 7
+		forked.RecoveryTimeline = 7
 		a3.host.SetPostgres(forked)
 		after(time.Second)
-		expect(t, "its WAL went another way", w.report(3, "postgres").Facts[observed.FactReplayed], "7")
+		expect(t, "its WAL went another way", w.report(3, "postgres").Facts[observed.FactRecoveryTimeline], "7")
 		a3.host.SetPostgres(streaming())
 		after(time.Second)
 		expect(t, "and came back", fact(3), "streaming")
-		expect(t, "and it follows", w.report(3, "postgres").Facts[observed.FactReplayed], "")
+		expect(t, "and it follows", w.report(3, "postgres").Facts[observed.FactRecoveryTimeline], "")
 	})
 }

@@ -71,8 +71,8 @@ func (c *cluster) composeLocked(con *concern, conds []observed.Condition, s stat
 		if c.replication != "" {
 			r.Facts[observed.FactReplication] = c.replication
 		}
-		if c.replication == observed.ReplicationWaiting && c.replayed > 0 {
-			r.Facts[observed.FactReplayed] = strconv.FormatInt(c.replayed, 10)
+		if c.replication == observed.ReplicationWaiting && c.recoveryTimeline > 0 {
+			r.Facts[observed.FactRecoveryTimeline] = strconv.FormatInt(c.recoveryTimeline, 10)
 		}
 	}
 	if con.name == vipConcern {

@@ -146,9 +146,9 @@ const (
 	ReplicationStreaming = "streaming"
 	// ReplicationWaiting: none does, or PostgreSQL does not answer.
 	ReplicationWaiting = "waiting"
-	// FactReplayed is, beside ReplicationWaiting, the timeline of the WAL that the
-	// member has. One higher than the leader's is a fork: it can't follow.
-	FactReplayed = "replayed_timeline"
+	// FactRecoveryTimeline is, beside ReplicationWaiting, the timeline that the member
+	// recovers along. One higher than the leader's is a fork: it can't follow.
+	FactRecoveryTimeline = "recovery_timeline"
 )
 
 // Condition returns the report's condition of the given type.

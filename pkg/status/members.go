@@ -108,13 +108,13 @@ func (c *computer) replication(node string) string {
 	return c.reports[node]["postgres"].Facts[observed.FactReplication]
 }
 
-// replayed is the timeline of the WAL that the node's member has while it does not
-// stream; 0 when its agent does not say.
-func (c *computer) replayed(node string) int64 {
+// recoveryTimeline is the timeline that the node's member recovers along while it does
+// not stream; 0 when its agent does not say.
+func (c *computer) recoveryTimeline(node string) int64 {
 	if !c.alive(node) {
 		return 0
 	}
-	t, _ := strconv.ParseInt(c.reports[node]["postgres"].Facts[observed.FactReplayed], 10, 64)
+	t, _ := strconv.ParseInt(c.reports[node]["postgres"].Facts[observed.FactRecoveryTimeline], 10, 64)
 	return t
 }
 
@@ -189,14 +189,15 @@ func (c *computer) following() {
 			continue
 		}
 		what, next := "says "+m.State, fmt.Sprintf("journalctl -u patroni@%s (on %s)", c.Cluster, m.Node)
-		has := max(m.Timeline, c.replayed(m.Node))
+		has := max(m.Timeline, c.recoveryTimeline(m.Node))
 		switch {
 		case !there:
 			what = "has no running Patroni"
-		case c.live[m.Name].Running() && has > c.out.Timeline && c.out.Timeline > 0:
+		case c.live[m.Name].Running() && has > c.out.Timeline && c.out.Primary != "":
 			// Measured on Patroni 3.0.2 with PostgreSQL 15: pg_rewind looks at the last
 			// checkpoint only and says "no rewind required", and Patroni leaves it so.
-			what = fmt.Sprintf("has WAL of timeline %d, which the leader (timeline %d) never had; what only it has is lost when it is copied anew", has, c.out.Timeline)
+			// A leader's member key is seconds behind its promotion, its record is not.
+			what = fmt.Sprintf("recovers along timeline %d, which the leader (timeline %d) never had; what only it has is lost when it is copied anew", has, c.out.Timeline)
 			next = fmt.Sprintf("patronictl -c /etc/patroni/%s.yml reinit %s %s (on %s)", c.Cluster, c.Cluster, m.Name, m.Node)
 		case m.Timeline > 0 && m.Timeline < c.out.Timeline:
 			what = fmt.Sprintf("is on timeline %d, the leader on %d", m.Timeline, c.out.Timeline)

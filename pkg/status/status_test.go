@@ -87,7 +87,7 @@ func follows(m *kv.Map, node, fact string, timeline ...string) {
 	r, _ := observed.Decode[observed.Report](e)
 	r.Facts = map[string]string{observed.FactReplication: fact}
 	for _, t := range timeline {
-		r.Facts[observed.FactReplayed] = t
+		r.Facts[observed.FactRecoveryTimeline] = t
 	}
 	controllertest.Put(m, key, string(observed.Encode(r)))
 }
@@ -155,7 +155,7 @@ func TestConditions(t *testing.T) {
 		{"bad document", func(m *kv.Map) { put(m, docs+"services/primary", "prt: 1") }, observed.InvalidDocument, "prt", false, 0},
 		{"misplaced key", func(m *kv.Map) { put(m, docs+"servces/x", "") }, observed.MisplacedKey, "servces", true, 3},
 		{"WAL of a timeline that the leader never had", func(m *kv.Map) { follows(m, "pg2", "waiting", "7") }, observed.NotStreaming,
-			"has WAL of timeline 7, which the leader (timeline 1) never had", false, 3},
+			"recovers along timeline 7, which the leader (timeline 1) never had", false, 3},
 		{"member stopped", func(m *kv.Map) { put(m, "/pg/pg-test/members/pg-test-2", `{"state":"stopped","role":"replica"}`) }, observed.NotStreaming, "says stopped", false, 3},
 		{"member gone", func(m *kv.Map) { delete(m.Keys, "/pg/pg-test/members/pg-test-2") }, observed.NotStreaming, "no running Patroni", false, 3},
 		{"runs and does not stream", func(m *kv.Map) { follows(m, "pg2", "waiting") }, observed.NotStreaming,

@@ -205,7 +205,7 @@ func TestR2VIPPatroniStopped(t *testing.T) {
 	hold(ctx, 5*time.Second)
 	// Patroni 3.0.2 may overwrite the leader key when it goes on: two more moves.
 	o.judged(t, asked, asked, asked)
-	ok(t, hosts.Whole(ctx, cluster, 3*time.Minute))
+	mend(ctx, t)
 }
 
 // TestR2VIPHolderReboots: an orderly reboot, after which the same member leads again

@@ -123,7 +123,7 @@ func (l *localPostgres) Run(ctx context.Context, changed func()) {
 func (l *localPostgres) Last() agent.PostgresState {
 	s := l.w.Last()
 	return agent.PostgresState{
-		Reachable: s.Reachable, InRecovery: s.InRecovery, Streaming: s.Streaming, Replayed: s.Replayed,
+		Reachable: s.Reachable, InRecovery: s.InRecovery, Streaming: s.Streaming, RecoveryTimeline: s.RecoveryTimeline,
 		System: s.System, Timeline: s.Timeline, At: s.At,
 	}
 }

@@ -113,6 +113,18 @@ func (s *server) exec(sql string) {
 	}
 }
 
+// ask is the answer to a query of one text.
+func (s *server) ask(sql string) (answer string) {
+	s.t.Helper()
+	err := s.cfg.withConn(s.t.Context(), func(ctx context.Context, c *pgx.Conn) error {
+		return c.QueryRow(ctx, sql).Scan(&answer)
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return answer
+}
+
 // recorder keeps the changes that a watcher reported.
 type recorder struct {
 	mu   sync.Mutex

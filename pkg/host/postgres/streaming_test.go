@@ -2,6 +2,9 @@ package postgres
 
 import (
 	"context"
+	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -42,7 +45,7 @@ func TestStreaming(t *testing.T) {
 	t.Logf("streaming reported %.0f ms after the slot was made", ms(seen.Sub(made)))
 
 	primary.stop("immediate")
-	r.wait(t, at, "the leader gone", func(s State) bool { return s.Reachable && s.InRecovery && !s.Streaming && s.Replayed == 1 })
+	r.wait(t, at, "the leader gone", func(s State) bool { return s.Reachable && s.InRecovery && !s.Streaming && s.RecoveryTimeline == 1 })
 
 	primary.start()
 	_, _, at = r.wait(t, at, "streaming again", func(s State) bool { return s.Streaming })
@@ -50,6 +53,50 @@ func TestStreaming(t *testing.T) {
 	replica.exec("select pg_promote(false)")
 	if s, _, _ := r.wait(t, at, "promotion", State.TakesWrites); s.Streaming {
 		t.Errorf("a primary streams: %+v", s)
+	}
+}
+
+// TestPromotionBrokenOff: the history file of a promotion that wrote no WAL binds the
+// replica to a timeline that its leader never had; the control file does not say so.
+func TestPromotionBrokenOff(t *testing.T) {
+	primary := newServer(t)
+	primary.start()
+	replica := primary.replica("r")
+	primary.exec("select pg_create_physical_replication_slot('r')")
+	replica.start()
+	var r recorder
+	w := NewWatcher(replica.cfg, r.on, zaptest.NewLogger(t))
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = w.Run(ctx) })
+	defer wg.Wait()
+	defer cancel()
+	_, _, at := r.wait(t, 0, "streaming", func(s State) bool { return s.Streaming })
+
+	primary.stop("immediate")
+	_, _, at = r.wait(t, at, "the leader gone", func(s State) bool { return s.InRecovery && s.RecoveryTimeline == 1 })
+	replica.write("pg_wal/00000002.history", "1\t"+replica.ask("select pg_last_wal_replay_lsn()::text")+"\tno recovery target specified\n")
+	r.wait(t, at, "along timeline 2", func(s State) bool { return s.InRecovery && s.RecoveryTimeline == 2 })
+
+	replica.says("new target timeline is 2")
+	primary.start()
+	replica.says("highest timeline 1 of the primary is behind recovery timeline 2")
+	if s, err := w.Now(ctx); err != nil || s.Streaming || s.RecoveryTimeline != 2 {
+		t.Errorf("behind a leader on timeline 1: %+v %v", s, err)
+	}
+}
+
+// says waits for a line of the server's log.
+func (s *server) says(line string) {
+	s.t.Helper()
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		log, err := os.ReadFile(filepath.Join(s.dir, s.sub+".log"))
+		if strings.Contains(string(log), line) {
+			return
+		}
+		if time.Now().After(end) {
+			s.t.Fatalf("the log never says %q: %v\n%s", line, err, log)
+		}
 	}
 }
 

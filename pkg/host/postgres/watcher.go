@@ -19,10 +19,12 @@ type State struct {
 	InRecovery bool
 	// Streaming: a WAL receiver brings WAL from the leader. Never true out of recovery.
 	Streaming bool
-	// Replayed is the timeline of the WAL on disk that a server in recovery which does
-	// not stream has to replay before it is consistent; 0 otherwise. One that its
-	// leader does not have can't be taken back by following it.
-	Replayed int64
+	// RecoveryTimeline is the timeline that a server in recovery which does not stream
+	// recovers along, known to a second; 0 otherwise. One that its leader does not
+	// have can't be taken back by following it.
+	RecoveryTimeline int64
+	// recoveryAt is when that was asked.
+	recoveryAt time.Time
 	// System is the system identifier, which tells this cluster's PostgreSQL from
 	// any other that listens on the same socket.
 	System string
@@ -41,7 +43,7 @@ func (s State) TakesWrites() bool { return s.Reachable && !s.InRecovery }
 
 // same ignores when.
 func (s State) same(o State) bool {
-	s.At, o.At = time.Time{}, time.Time{}
+	s.At, o.At, s.recoveryAt, o.recoveryAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 	return s == o
 }
 
@@ -251,6 +253,19 @@ const question = `select pg_catalog.pg_is_in_recovery(), exists (
   select from pg_catalog.pg_stat_get_wal_receiver() r where r.status = 'streaming'
   and (r.last_msg_send_time <> r.last_msg_receipt_time or r.last_msg_receipt_time < pg_catalog.clock_timestamp() - interval '1 s'))`
 
+// recoveryTimeline asks which timeline recovery goes along. PostgreSQL takes the
+// newest one that pg_wal has a history file of ("latest"), so a promotion that was
+// broken off before it wrote any WAL binds the server to a timeline that nobody else
+// has: its receiver says "highest timeline 9 of the primary is behind recovery
+// timeline 10" for ever. The control file knows only of WAL that was replayed.
+const recoveryTimeline = `select greatest(
+  (select min_recovery_end_timeline::bigint from pg_catalog.pg_control_recovery()),
+  (select max(('x' || substr(name, 1, 8))::bit(32)::bigint) from pg_catalog.pg_ls_waldir() where name ~ '^[0-9A-F]{8}[.]history$'))`
+
+// recoveryPace is how often that is asked while nothing streams: it reads a folder,
+// and changes when a receiver fetches the leader's history or another one leads.
+const recoveryPace = time.Second
+
 // read fills in the state. What can't change on one connection is read once, and
 // the timeline when recovery has ended.
 func (w *Watcher) read(ctx context.Context, conn *pgx.Conn, known State, s *State) error {
@@ -259,7 +274,7 @@ func (w *Watcher) read(ctx context.Context, conn *pgx.Conn, known State, s *Stat
 		return err
 	}
 	s.Streaming = s.Streaming && s.InRecovery
-	s.System, s.Version, s.Timeline, s.Replayed = known.System, known.Version, 0, 0
+	s.System, s.Version = known.System, known.Version
 	if !known.Reachable {
 		const identity = `select system_identifier::text, current_setting('server_version_num')::int from pg_catalog.pg_control_system()`
 		if err := conn.QueryRow(ctx, identity).Scan(&s.System, &s.Version); err != nil {
@@ -268,11 +283,11 @@ func (w *Watcher) read(ctx context.Context, conn *pgx.Conn, known State, s *Stat
 	}
 	switch {
 	case s.InRecovery && s.Streaming:
-	case s.InRecovery && known.InRecovery && !known.Streaming:
-		s.Replayed = known.Replayed
+	case s.InRecovery && s.At.Sub(known.recoveryAt) < recoveryPace:
+		s.RecoveryTimeline, s.recoveryAt = known.RecoveryTimeline, known.recoveryAt
 	case s.InRecovery:
-		const end = `select min_recovery_end_timeline::bigint from pg_catalog.pg_control_recovery()`
-		return conn.QueryRow(ctx, end).Scan(&s.Replayed)
+		s.recoveryAt = s.At
+		return conn.QueryRow(ctx, recoveryTimeline).Scan(&s.RecoveryTimeline)
 	case known.Reachable && !known.InRecovery:
 		s.Timeline = known.Timeline
 	default:
