@@ -81,6 +81,9 @@ func decideOwn(node string, own plan.Member, s state, local PostgresState, now t
 	v := s.view
 	if who := impostor(v, own, true); who != "" {
 		a := action{Why: unconfirmed(observed.DuplicateMember, who)}
+		if lag := identityGrace - now.Sub(s.leaderAt); lag >= 0 && restamped(v, own) {
+			a = action{After: lag + time.Millisecond} // nothing is wrong yet, and nothing is confirmed either
+		}
 		if answers(local, s, now) && local.InRecovery {
 			return withdraw(a, node, own, s, local) // what is no longer true needs no identity
 		}

@@ -62,6 +62,9 @@ func TestDecideConfirm(t *testing.T) {
 		return proofs{Remote: st, RemoteMember: "m2", RemoteAt: t0.Add(time.Second), RemoteErr: err}
 	}
 	soon, second := t0.Add(2*time.Millisecond), t0.Add(time.Second)
+	afterGrace := t0.Add(identityGrace + time.Millisecond)
+	late := up
+	late.At = afterGrace
 	for _, c := range []struct {
 		name  string
 		s     state
@@ -93,9 +96,10 @@ func TestDecideConfirm(t *testing.T) {
 		{name: "Debian's own cluster", s: led("m1"), p: proofs{Local: stranger}, now: soon, fast: true, why: observed.WrongSystem},
 		{name: "Debian's own cluster withdraws", s: led("m1").with(rec("m1", 20, 1, true)), p: proofs{Local: stranger}, now: soon, write: "m1@20.2=false", why: observed.WrongSystem},
 		{name: "no initialize key", s: func() state { s := led("m1"); s.initialize = ""; return s }(), p: proofs{Local: up}, now: soon, fast: true, why: observed.WrongSystem},
-		{name: "another lease", s: led("m1").member("m1", func(m *patroni.Member) { m.Lease = 8 }), p: proofs{Local: up}, now: soon, why: observed.DuplicateMember},
+		{name: "another lease", s: led("m1").member("m1", func(m *patroni.Member) { m.Lease = 8 }), p: proofs{Local: late}, now: afterGrace, why: observed.DuplicateMember},
+		{name: "another lease for a moment: Patroni writes one key after the other", s: led("m1").member("m1", func(m *patroni.Member) { m.Lease = 8 }), p: proofs{Local: up}, now: soon},
 		{name: "another lease, and in recovery: drop needs no proof of identity", s: led("m1").with(rec("m1", 10, 1, true)).member("m1", func(m *patroni.Member) { m.Lease = 8 }),
-			p: proofs{Local: standby}, now: soon, write: "m1@20.1=false", why: observed.DuplicateMember},
+			p: proofs{Local: standby}, now: soon, write: "m1@20.1=false"},
 		{name: "another address", s: led("m1").member("m1", func(m *patroni.Member) { m.APIURL = "http://10.0.0.9:8008/patroni" }), p: proofs{Local: up}, now: soon, why: observed.DuplicateMember},
 		{name: "no member key", s: func() state { s := led("m1"); delete(s.view.Members, "m1"); return s }(), p: proofs{Local: up}, now: soon, why: observed.DuplicateMember},
 		{name: "a confirmation from the future", s: led("m1").with(rec("m2", 99, 1, true)), p: proofs{Local: up}, now: soon, why: observed.StoreChanged},

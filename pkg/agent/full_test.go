@@ -25,12 +25,7 @@ func TestFullEtcd(t *testing.T) {
 	a, stop := startAt(t, m, 1, h, t.TempDir())
 	defer stop()
 	within(t, 10*time.Second, "m1 is routed to", func() bool { return h.Targets("primary")["m1"].Held == plan.Up })
-	big := strings.Repeat("x", 100<<10)
-	for {
-		if _, err := m.Put(t.Context(), "/filler", big); err != nil {
-			break
-		}
-	}
+	m.fill()
 	if _, err := m.Delete(t.Context(), layout.ObservedKey("pg1", "c", "haproxy")); err != nil {
 		t.Fatalf("DELETE: %v", err)
 	}
@@ -49,13 +44,46 @@ func TestFullEtcd(t *testing.T) {
 	if len(now) <= len(asserts) || now[len(now)-1].Targets["primary"]["m1"].Held != plan.Up {
 		t.Error("routes are not held any more")
 	}
-	c, err := store.Connect(t.Context(), store.Options{Endpoints: m.Endpoints()})
+	m.compact()
+	within(t, 15*time.Second, "what was to be said is said", func() bool { return !m.primary().Writable && a.Status().Full == nil })
+}
+
+// TestStartedWhileEtcdIsFull: an agent that starts then can't get a lease for its
+// presence. It has nothing to report that etcd does not have, and says it all the same.
+func TestStartedWhileEtcdIsFull(t *testing.T) {
+	m := newMember(t, 4<<20)
+	m.put(layout.StoreKey(), `{"incarnation":"S1"}`)
+	m.fill()
+	a, stop := startAt(t, m, 1, agenttest.New("machine1"), t.TempDir())
+	defer stop()
+	within(t, 15*time.Second, "the agent says that etcd is full", func() bool { return a.Status().Full != nil })
+	m.compact()
+	within(t, 15*time.Second, "the agent is present", func() bool {
+		r, err := m.Get(t.Context(), layout.AliveKey("pg1"))
+		return err == nil && len(r.Kvs) == 1 && a.Status().Full == nil
+	})
+}
+
+// fill writes until etcd refuses.
+func (m *etcdMember) fill() {
+	m.t.Helper()
+	big := strings.Repeat("x", 100<<10)
+	for {
+		if _, err := m.Put(m.t.Context(), "/filler", big); err != nil {
+			return
+		}
+	}
+}
+
+// compact makes room as the command does.
+func (m *etcdMember) compact() {
+	m.t.Helper()
+	c, err := store.Connect(m.t.Context(), store.Options{Endpoints: m.Endpoints()})
 	if err != nil {
-		t.Fatal(err)
+		m.t.Fatal(err)
 	}
 	defer c.Close()
-	if err := c.Compact(t.Context(), func(what string) { t.Log(what) }); err != nil {
-		t.Fatal(err)
+	if err := c.Compact(m.t.Context(), func(what string) { m.t.Log(what) }); err != nil {
+		m.t.Fatal(err)
 	}
-	within(t, 15*time.Second, "what was to be said is said", func() bool { return !m.primary().Writable && a.Status().Full == nil })
 }

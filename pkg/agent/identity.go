@@ -39,6 +39,13 @@ func impostor(v plan.View, m plan.Member, strict bool) string {
 	return ""
 }
 
+// restamped reports whether the keys differ in nothing but their leases: so they do
+// for a moment when Patroni takes a new lease, as for another ttl.
+func restamped(v plan.View, m plan.Member) bool {
+	key, ok := v.Members[m.Name]
+	return ok && key.Lease != v.Leader.Lease && hostOf(key.APIURL) == restAddress(m)
+}
+
 // leaderConditions are what the leader and member keys give away about this
 // node's own member. They change no decision here; people read them.
 func leaderConditions(s state, own plan.Member, now time.Time) []observed.Condition {

@@ -109,7 +109,7 @@ func (a *Agent) announce(ctx, presence context.Context, client *store.Client) {
 	for {
 		err := client.Keep(presence, store.Presence{
 			Key: a.o.Layout.AliveKey(a.o.Node), TTL: PresenceTTL, Poke: news, Mine: a.mine,
-			Value: func() []byte { return *record.Load() },
+			Value: func() []byte { return *record.Load() }, Wrote: a.wrote,
 		})
 		if !errors.Is(err, store.ErrTaken) {
 			return

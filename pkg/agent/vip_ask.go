@@ -239,6 +239,7 @@ func (v *vip) write(ctx context.Context, a plan.Address, held bool) time.Duratio
 func (v *vip) commit(ctx context.Context, client *store.Client, key string, guards []store.Guard, r observed.VIP) {
 	c := v.c
 	rev, err := client.Commit(ctx, guards, []store.Op{store.Put(key, observed.Encode(r))})
+	c.a.wrote(err)
 	log := c.log.With(zap.String("key", key), zap.String("state", r.State), zap.Int64("epoch", r.Epoch))
 	c.mu.Lock()
 	v.writing = false

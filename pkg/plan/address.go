@@ -1,5 +1,7 @@
 package plan
 
+import "strings"
+
 // Address is a virtual IP address of a cluster. Hold says when it is on this host.
 type Address struct {
 	// Address is the host prefix that is added: "10.10.10.9/32" or "fd10::9/128".
@@ -8,6 +10,12 @@ type Address struct {
 	Interface string `json:"interface,omitempty"`
 	// Network is the prefix as people wrote it, "10.10.10.9/24": it finds the interface when none is named.
 	Network string `json:"network"`
+}
+
+// Host is the address alone, "10.10.10.9".
+func (a Address) Host() string {
+	host, _, _ := strings.Cut(a.Address, "/")
+	return host
 }
 
 // ID implements Resource.

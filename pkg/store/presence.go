@@ -28,6 +28,9 @@ type Presence struct {
 	// Mine decides whether a key found under another lease may be taken over; an
 	// agent started again takes its own name back at once. Nil: always.
 	Mine func(found kv.KV) bool
+	// Wrote, when set, hears what came of each write, and of each new lease, which
+	// etcd refuses as it refuses writes. Renewals say nothing of that kind.
+	Wrote func(error)
 }
 
 // KeepKey keeps key under a lease of its own until ctx ends, and removes it then.
@@ -82,7 +85,9 @@ type keeper struct {
 func (k *keeper) turn(ctx context.Context) error {
 	if k.lease == nil {
 		var err error
-		if k.lease, err = k.client.grant(ctx, k.p.TTL); err != nil {
+		k.lease, err = k.client.grant(ctx, k.p.TTL)
+		k.wrote(err)
+		if err != nil {
 			return err
 		}
 		k.written, k.checked = nil, time.Time{}
@@ -137,6 +142,7 @@ func (k *keeper) write(ctx context.Context) error {
 		op = PutLeased(k.p.Key, want, int64(k.lease.id))
 	}
 	rev, err := k.client.Commit(ctx, []Guard{ModIs(k.p.Key, k.mod)}, []Op{op})
+	k.wrote(err)
 	switch {
 	case errors.Is(err, rpctypes.ErrLeaseNotFound):
 		return errLeaseLost
@@ -149,6 +155,12 @@ func (k *keeper) write(ctx context.Context) error {
 		k.mod = 0
 	}
 	return nil
+}
+
+func (k *keeper) wrote(err error) {
+	if k.p.Wrote != nil {
+		k.p.Wrote(err)
+	}
 }
 
 // sleep waits for the next renewal or a poke, and reports whether ctx goes on.

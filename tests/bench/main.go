@@ -1,7 +1,10 @@
 // Command bench measures on real hosts what the README claims: how long a client
 // waits for a write after a planned move, beside HAProxy with checks alone and
-// beside Patroni's own floor, in the same moves; and how many connections reach a
-// replica across reloads and cold starts, beside a hand-written HAProxy.
+// beside Patroni's own floor; when the virtual address is there, beside
+// vip-manager's, in the same moves; and how many connections reach a replica across
+// reloads and cold starts, beside a hand-written HAProxy.
+//
+// vip-manager is Debian's package, or the program that VIP_MANAGER names.
 //
 // It prints every sample's summary and writes all of them to tests/results.
 // Times come from one shared machine; the ratios between columns are what holds.
@@ -32,6 +35,13 @@ type options struct {
 }
 
 func main() {
+	if len(os.Args) == 2 && os.Args[1] == earCommand {
+		if err := runEar(context.Background(), os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, "bench ear:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	var o options
 	flag.IntVar(&o.moves, "moves", 20, "planned switchovers")
 	flag.IntVar(&o.reloads, "reloads", 20, "HAProxy reloads under writes")
@@ -71,6 +81,8 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	defer f.Close()
+	ours := l.Address(9)
+	f.VIP = ours + "/24"
 	if err := f.Create(ctx, cluster); err != nil {
 		return err
 	}
@@ -80,10 +92,25 @@ func run(ctx context.Context, o options) error {
 	}
 	defer rival.stop(context.WithoutCancel(ctx))
 
-	report := report{Started: time.Now()}
-	if report.Moves, err = measureMoves(ctx, f, rival, o); err != nil {
+	manager, err := startVIPManager(ctx, f)
+	if err != nil {
 		return err
 	}
+	defer manager.stop(context.WithoutCancel(ctx))
+	vips, err := watchAddresses(f, ours, manager.address)
+	if err != nil {
+		return err
+	}
+	defer vips.stop()
+
+	report := report{Started: time.Now(), VIPManager: manager.version}
+	if report.Moves, err = measureMoves(ctx, f, rival, vips, o); err != nil {
+		return err
+	}
+	if report.Holders, err = vips.judge(report.Moves); err != nil {
+		return err
+	}
+	manager.stop(ctx)
 	if report.Reloads, err = measureReloads(ctx, f, rival, o); err != nil {
 		return err
 	}

@@ -25,6 +25,10 @@ type move struct {
 	// OursLeaks and ChecksLeaks count attempts that reached a server in recovery.
 	OursLeaks, ChecksLeaks int
 	Attempts               int
+	// Promotion runs from the leader key to the confirmed primary.
+	Promotion time.Duration
+	// VIP is pgctrl's virtual address, Rival vip-manager's.
+	VIP, Rival address
 }
 
 // checksLimit is how long a move may take through checks alone: 8.6 s was the
@@ -37,7 +41,7 @@ const checksLimit = 30 * time.Second
 // takes, and then the measurement is of that.
 const patience = 50 * time.Millisecond
 
-func measureMoves(ctx context.Context, f *fleet.Fleet, r *rival, o options) ([]move, error) {
+func measureMoves(ctx context.Context, f *fleet.Fleet, r *rival, a *addresses, o options) ([]move, error) {
 	if err := f.Whole(ctx, cluster, 2*time.Minute); err != nil {
 		return nil, err
 	}
@@ -47,11 +51,15 @@ func measureMoves(ctx context.Context, f *fleet.Fleet, r *rival, o options) ([]m
 		if err != nil {
 			return out, err
 		}
-		m, err := one(ctx, f, r, o, from, to, i)
+		if err := a.at(ctx, f.Node(from).Name); err != nil {
+			return out, err
+		}
+		m, err := one(ctx, f, r, a, o, from, to, i)
 		if err != nil {
 			return out, fmt.Errorf("move %d from %s to %s: %w", i+1, from, to, err)
 		}
-		say("move %2d of %d  %s -> %s  floor %s  through 5436 +%s  checks alone +%s", i+1, o.moves, from, to, ms(m.Floor), ms(m.Ours), ms(m.Checks))
+		say("move %2d of %d  %s -> %s  floor %s  through 5436 +%s  checks alone +%s  leader key to a write: address %s, vip-manager's %s",
+			i+1, o.moves, from, to, ms(m.Floor), ms(m.Ours), ms(m.Checks), ms(m.VIP.Write), ms(m.Rival.Write))
 		out = append(out, m)
 		if err := f.Whole(ctx, cluster, 2*time.Minute); err != nil {
 			return out, err
@@ -74,7 +82,7 @@ func nextMove(ctx context.Context, f *fleet.Fleet) (from, to string, err error) 
 	return "", "", fmt.Errorf("leader %q is on no known node", from)
 }
 
-func one(ctx context.Context, f *fleet.Fleet, r *rival, o options, from, to string, i int) (move, error) {
+func one(ctx context.Context, f *fleet.Fleet, r *rival, vips *addresses, o options, from, to string, i int) (move, error) {
 	m := move{From: from, To: to}
 	old, err := f.Target(ctx, cluster, f.Node(from), 5432)
 	if err != nil {
@@ -98,8 +106,15 @@ func one(ctx context.Context, f *fleet.Fleet, r *rival, o options, from, to stri
 	if err := pause(ctx, time.Second); err != nil { // a second of writes before the move
 		return m, err
 	}
+	through, err := vips.follow(ctx, to, old.Password)
+	if err != nil {
+		return m, err
+	}
 	begin := time.Now()
 	if err := f.Switchover(ctx, cluster, from, to); err != nil {
+		return m, err
+	}
+	if m.VIP, m.Rival, err = through(); err != nil {
 		return m, err
 	}
 	var writable time.Time

@@ -67,8 +67,9 @@ func throughVIP(ctx context.Context, t *testing.T) probe.Target {
 // vipOn waits until a write through the address lands on the member.
 func vipOn(ctx context.Context, t *testing.T, member string, limit time.Duration) {
 	t.Helper()
+	through := throughVIP(ctx, t)
 	ok(t, fleet.Until(ctx, limit, "a write through the virtual address to land on "+member, func(ctx context.Context) error {
-		one := throughVIP(ctx, t).Once(ctx)
+		one := through.Once(ctx)
 		if one.Outcome != probe.Written || one.Server != hosts.Node(member).IP {
 			return fmt.Errorf("%s on %q: %v", one.Outcome, one.Server, one.Err)
 		}

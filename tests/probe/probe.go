@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"sort"
 	"sync"
 	"time"
@@ -52,6 +53,10 @@ type Target struct {
 	// Patience is how long an attempt may take before the client gives up and
 	// leaves it to the next one; 0 means as long as HAProxy holds it.
 	Patience time.Duration
+	// Dial is how long it may take until the host answers at all; 0 means as long as
+	// the attempt. A virtual address that is nowhere yet answers nobody, and the client
+	// that waits for it is in the way of the next one.
+	Dial time.Duration
 }
 
 func (t Target) config() (*pgx.ConnConfig, error) {
@@ -60,6 +65,9 @@ func (t Target) config() (*pgx.ConnConfig, error) {
 		return nil, fmt.Errorf("probe %s:%d: %w", t.Host, t.Port, err)
 	}
 	c.Password = t.Password
+	if t.Dial > 0 {
+		c.DialFunc = (&net.Dialer{Timeout: t.Dial}).DialContext
+	}
 	c.DefaultQueryExecMode = pgx.QueryExecModeSimpleProtocol
 	return c, nil
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/pgctrl/pgctrl/pkg/controllers"
 	"github.com/pgctrl/pgctrl/pkg/controllers/topology"
+	"github.com/pgctrl/pgctrl/pkg/controllers/vip"
 	"github.com/pgctrl/pgctrl/pkg/keys"
 	"github.com/pgctrl/pgctrl/pkg/observed"
 	"github.com/pgctrl/pgctrl/pkg/plan"
@@ -32,7 +33,9 @@ func (Controller) Name() string { return Concern }
 
 // Inputs implements controllers.Controller.
 func (Controller) Inputs() []controllers.Access {
-	return append(topology.Inputs(), controllers.Access{Family: keys.Observed, Part: Concern})
+	return append(topology.Inputs(),
+		controllers.Access{Family: keys.Observed, Part: Concern},
+		controllers.Access{Family: keys.Plan, Part: vip.Concern}) // on which kind of address clients come
 }
 
 // Outputs implements controllers.Controller.
@@ -64,10 +67,10 @@ func (Controller) Plan(in controllers.Input) (controllers.Result, error) {
 		return controllers.Result{Conditions: append(cs, bad...)}, nil
 	}
 	want := map[string]plan.Plan{}
-	nodes := staying(t)
+	nodes, ipv6 := staying(t), virtualIPv6(in)
 	for _, node := range nodes {
 		if t.Docs.Nodes[node] != nil {
-			want[node] = planOf(in, t, node, frontends, backends)
+			want[node] = planOf(in, t, node, ipv6, frontends, backends)
 		}
 	}
 	done := leaving(in, t, nodes, want)
@@ -77,17 +80,18 @@ func (Controller) Plan(in controllers.Input) (controllers.Result, error) {
 	return controllers.Result{Outputs: append(out, done...), Conditions: cs}, nil
 }
 
-func planOf(in controllers.Input, t *topology.Topology, node string, frontends []frontend, backends []backend) plan.Plan {
+func planOf(in controllers.Input, t *topology.Topology, node string, ipv6 bool, frontends []frontend, backends []backend) plan.Plan {
 	routes := map[string]plan.Route{}
 	for _, b := range backends {
 		routes[b.Name] = plan.Route{Role: b.Role, Servers: b.Servers}
 	}
 	p := t.Plan(node, version.String())
+	both := is6(t.Docs.Nodes[node].Address) || ipv6 && p.Cluster.Member != "" // the virtual address never comes to a proxy
 	p.Resources = plan.Resources{plan.Unit{
 		Unit: "haproxy@" + in.Cluster + ".service", Program: "haproxy",
 		Files: []plan.File{{
 			Path: "/etc/haproxy/" + in.Cluster + ".cfg", Mode: "0640", Owner: "root:haproxy",
-			Content: render(in.Layout, t, node, frontends, backends),
+			Content: render(in.Layout, t, node, both, frontends, backends),
 		}},
 		Routes: routes,
 	}}

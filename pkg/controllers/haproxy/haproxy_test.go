@@ -12,6 +12,7 @@ import (
 
 	"github.com/pgctrl/pgctrl/pkg/controllers/controllertest"
 	"github.com/pgctrl/pgctrl/pkg/controllers/postgres"
+	"github.com/pgctrl/pgctrl/pkg/controllers/vip"
 	"github.com/pgctrl/pgctrl/pkg/keys"
 	"github.com/pgctrl/pgctrl/pkg/kv"
 	"github.com/pgctrl/pgctrl/pkg/observed"
@@ -195,6 +196,42 @@ func TestConditions(t *testing.T) {
 	r = controllertest.Run(t, New(), m, "shop")
 	if len(r.Outputs) != 3 || len(r.Conditions) != 1 || r.Conditions[0].Reason != observed.Unmanaged {
 		t.Errorf("a proxy without its role: %d outputs, %v", len(r.Outputs), r.Conditions)
+	}
+}
+
+// TestServesAnIPv6Address: nodes that are known by IPv4 addresses have the services
+// on a virtual address of the other kind too, for as long as some node may have it.
+// A proxy never has it.
+func TestServesAnIPv6Address(t *testing.T) {
+	const doc = "/pgctrl/desired/clusters/shop/vip"
+	m := cluster(t, "rich", "shop", "b")
+	binds := func() (member, proxy string) {
+		t.Helper()
+		controllertest.Settle(t, New(), m, "shop")
+		controllertest.Settle(t, vip.New(), m, "shop")
+		controllertest.Settle(t, New(), m, "shop")
+		bind := regexp.MustCompile(`(?m)^    bind (.*)$`)
+		first := func(node string) string {
+			return bind.FindStringSubmatch(unitOf(t, m, node, "shop").Files[0].Content)[1]
+		}
+		return first("db2"), first("lb1")
+	}
+	for _, step := range []struct{ doc, member string }{
+		{"", "*:5438"},
+		{"{address: 10.10.10.9/24, interface: eth0}", "*:5438"},
+		{"{address: 'fd00::9/64', interface: eth0}", ":::5438 v4v6"},
+		{"{adress: 10.10.10.9/24}", ":::5438 v4v6"}, // refused: the last one stays where it is
+		{"", ":::5438 v4v6"}, // no longer managed, and still followed
+		{"enabled: false", "*:5438"},
+	} {
+		controllertest.Delete(m, doc)
+		if step.doc != "" {
+			controllertest.Put(m, doc, step.doc)
+		}
+		member, proxy := binds()
+		if member != step.member || proxy != "*:5438" {
+			t.Errorf("with %q: member %q, proxy %q; want %q, %q", step.doc, member, proxy, step.member, "*:5438")
+		}
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	_ "embed" // the template
 	"fmt"
 	"net"
-	"net/netip"
 	"strconv"
 	"strings"
 	"text/template"
@@ -20,9 +19,8 @@ var file = template.Must(template.New("haproxy.cfg").Delims("[[", "]]").Funcs(te
 	"join": func(host string, port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) },
 }).Parse(source))
 
-// render is the content of one node's file.
-func render(l keys.Layout, t *topology.Topology, node string, frontends []frontend, backends []backend) string {
-	address := t.Docs.Nodes[node].Address
+// render is the content of one node's file; both: it listens on IPv6 as well.
+func render(l keys.Layout, t *topology.Topology, node string, both bool, frontends []frontend, backends []backend) string {
 	v := struct {
 		Layout        keys.Layout
 		Cluster, Node string
@@ -31,11 +29,11 @@ func render(l keys.Layout, t *topology.Topology, node string, frontends []fronte
 		StatsBind     string
 	}{Layout: l, Cluster: t.Docs.Name, Node: node, Backends: backends}
 	for _, f := range frontends {
-		f.Bind = bind(address, f.Port)
+		f.Bind = bind(both, f.Port)
 		v.Frontends = append(v.Frontends, f)
 	}
 	if t.Docs.Stats.Enabled {
-		v.StatsBind = bind(address, t.Docs.Stats.Port)
+		v.StatsBind = bind(both, t.Docs.Stats.Port)
 	}
 	var b strings.Builder
 	if err := file.Execute(&b, v); err != nil {
@@ -44,10 +42,9 @@ func render(l keys.Layout, t *topology.Topology, node string, frontends []fronte
 	return b.String()
 }
 
-// bind is every address of the host; of both kinds on a node that has IPv6. A host
-// without IPv6 could not start with ":::".
-func bind(address string, port int) string {
-	if a, err := netip.ParseAddr(address); err == nil && a.Is6() {
+// bind is every address of the host, of both kinds if so.
+func bind(both bool, port int) string {
+	if both {
 		return fmt.Sprintf(":::%d v4v6", port)
 	}
 	return fmt.Sprintf("*:%d", port)

@@ -35,13 +35,9 @@ func parseBinds(cfg string) ([]Bind, error) {
 			if strings.HasPrefix(addr, "/") || strings.Contains(addr, "@") {
 				continue
 			}
-			host, port, err := net.SplitHostPort(addr)
-			if err != nil {
-				return nil, fmt.Errorf("line %d: bind %s: %w", n, addr, err)
-			}
-			p, err := strconv.Atoi(port)
-			if err != nil || p < 1 || p > 65535 {
-				return nil, fmt.Errorf("line %d: bind %s: %s is not a port", n, addr, port)
+			host, p, ok := hostPort(addr)
+			if !ok || p < 1 || p > 65535 {
+				return nil, fmt.Errorf("line %d: bind %s: expected an address and, behind the last colon, a port", n, addr)
 			}
 			if host == "*" || host == "0.0.0.0" || host == "::" {
 				host = ""
@@ -50,6 +46,17 @@ func parseBinds(cfg string) ([]Bind, error) {
 		}
 	}
 	return out, nil
+}
+
+// hostPort splits an address as HAProxy does: the port is behind the last colon,
+// whether an IPv6 address before it is in brackets or not, as in ":::5433".
+func hostPort(s string) (host string, port int, ok bool) {
+	i := strings.LastIndexByte(s, ':')
+	if i < 0 {
+		return "", 0, false
+	}
+	port, err := strconv.Atoi(s[i+1:])
+	return strings.Trim(s[:i], "[]"), port, err == nil
 }
 
 // ReadRoutes finds the routes in a configuration of ours: which backends there are,
@@ -116,14 +123,11 @@ func readServer(f []string) (plan.RouteServer, bool) {
 	if len(f) < 3 {
 		return plan.RouteServer{}, false
 	}
-	host, port, err := net.SplitHostPort(f[2])
-	if err != nil {
+	host, port, ok := hostPort(f[2])
+	if !ok {
 		return plan.RouteServer{}, false
 	}
-	s := plan.RouteServer{Name: f[1], Address: host}
-	if s.Port, err = strconv.Atoi(port); err != nil {
-		return plan.RouteServer{}, false
-	}
+	s := plan.RouteServer{Name: f[1], Address: host, Port: port}
 	for i := 3; i+1 < len(f); i++ {
 		switch f[i] {
 		case "port":

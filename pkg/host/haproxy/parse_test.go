@@ -1,6 +1,8 @@
 package haproxy
 
 import (
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -128,6 +130,11 @@ frontend stats
 	if d := cmp.Diff([]Bind{{2, "", 5433}, {13, "10.0.0.5", 9101}, {13, "::1", 9101}}, binds); d != "" || err != nil {
 		t.Error(d, err)
 	}
+	// HAProxy's own way: the port is behind the last colon.
+	binds, err = parseBinds("bind :::5433 v4v6\nbind fd00::9:5434\nbind [::]:5435\n")
+	if d := cmp.Diff([]Bind{{1, "", 5433}, {2, "fd00::9", 5434}, {3, "", 5435}}, binds); d != "" || err != nil {
+		t.Errorf("IPv6: %v\n%s", err, d)
+	}
 	if _, err := parseBinds("bind :http\n"); err == nil {
 		t.Error("a bind without a number is no error")
 	}
@@ -154,6 +161,25 @@ func TestParseListener(t *testing.T) {
 	l, ok = parseListener("   0: 00000000000000000000000000000000:1538 00000000000000000000000000000000:0000 0A 0:0 0:0 0 0 0 12 1")
 	if !ok || l.Host != "" || !l.clashes(Bind{Host: "10.0.0.1", Port: 5432}) || l.clashes(Bind{Port: 5433}) {
 		t.Errorf("%+v %v", l, ok)
+	}
+}
+
+// TestWhatControllersWriteIsRead: a file that this package can't read is rejected on
+// every node, however right HAProxy finds it.
+func TestWhatControllersWriteIsRead(t *testing.T) {
+	files, err := filepath.Glob("../../controllers/haproxy/testdata/*/*.cfg")
+	if err != nil || len(files) < 3 {
+		t.Fatalf("golden files %v, %v", files, err)
+	}
+	for _, f := range files {
+		cfg, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		binds, err := parseBinds(string(cfg))
+		if err != nil || len(binds) < 3 {
+			t.Errorf("%s: %v, %v", f, binds, err)
+		}
 	}
 }
 

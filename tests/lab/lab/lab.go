@@ -168,6 +168,9 @@ func (l *Lab) Host(name string) *Host {
 // Address is an address of the lab's subnet by its last byte. Those below 10 belong to nobody, so tests use them as virtual addresses.
 func (l *Lab) Address(last int) string { return address(l.state.Subnet, last) }
 
+// Address6 is the IPv6 address beside that one; the network is its /64.
+func (l *Lab) Address6(last int) string { return ipv6(l.Address(last)) }
+
 // Machine is the machine itself as a party of cuts: an argument for [Host.Cut] and [Host.Heal], or cut from hosts itself. Nothing else of
 // it works: its commands are run with os/exec.
 func (l *Lab) Machine() *Host {

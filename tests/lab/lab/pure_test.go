@@ -1,6 +1,8 @@
 package lab
 
 import (
+	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -150,5 +152,21 @@ func TestParseBoot(t *testing.T) {
 	}
 	if _, boot := parseBoot("SystemState=starting\nUserspaceTimestampMonotonic=1000000\nFinishTimestampMonotonic=0\n"); boot != 0 {
 		t.Error("a boot that has not finished has no duration", boot)
+	}
+}
+
+func TestAPackageIsFetchedOnce(t *testing.T) {
+	t.Setenv("PGCTRL_LAB_CACHE", t.TempDir())
+	want := filepath.Join(CacheDir(), "packages", "trixie", "thing", "usr/bin/thing")
+	if err := os.MkdirAll(filepath.Dir(want), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(want, nil, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	var said strings.Builder
+	got, err := PackagedFile(t.Context(), "trixie", "thing", "usr/bin/thing", NewLog(&said))
+	if got != want || err != nil || said.Len() > 0 {
+		t.Errorf("%q, %v, said %q", got, err, said.String())
 	}
 }
