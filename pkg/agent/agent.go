@@ -126,7 +126,7 @@ func (a *Agent) join(ctx, presence context.Context, gone *sync.WaitGroup) {
 func (a *Agent) followPlans(ctx context.Context, client *store.Client) {
 	l := a.o.Layout
 	m := store.NewMirror(client, store.MirrorOptions{
-		Name: "plans", Prefixes: []string{l.NodePlans(a.o.Node), l.StoreKey(), l.AliveKey(a.o.Node)}, Stream: "bulk", Log: a.log,
+		Name: "plans", Prefixes: []string{l.NodePlans(a.o.Node), l.StoreKey(), l.AliveKey(a.o.Node)}, Stream: "bulk", Beat: a.o.Beat, Log: a.log,
 	})
 	m.OnChange(func(rev int64, cs []store.Change) {
 		// Which etcd this is comes before any plan of it.

@@ -122,7 +122,7 @@ func (c *cluster) follow(ctx context.Context) {
 func (c *cluster) followOne(ctx context.Context, client *store.Client) {
 	m := store.NewMirror(client, store.MirrorOptions{
 		Name: "follow " + c.name, Prefixes: follow(c.a.o.Layout, c.name),
-		Stream: "fast", Project: project(c.a.o.Layout), Log: c.log,
+		Stream: "fast", Project: project(c.a.o.Layout), Beat: c.a.o.Beat, Log: c.log,
 	})
 	m.OnChange(c.changed)
 	var wg sync.WaitGroup

@@ -67,11 +67,11 @@ type concern struct {
 	// prepared are the units that room was made for.
 	prepared map[string]bool
 	took     []string
-	drifted  map[string]string // resource -> what differed, until repaired
+	drifted  map[string]drifted // resource -> what differs, until repaired
 	repairs  int
 	repaired string
-	fights   map[string]*fight // resource -> how often it came back
-	reset    bool              // HAProxy was reloaded: routes assert everything again
+	fights   map[drift]*fight // how often each drift came back
+	reset    bool             // HAProxy was reloaded: routes assert everything again
 	report   observed.Report
 	// removed says what became of a removal, once all of it is done; empty before.
 	removed string
@@ -79,6 +79,12 @@ type concern struct {
 	waiting  bool      // for a secret; the worker's own
 	received time.Time // when plan arrived; zero once it converged
 	failing  map[string]*failure
+}
+
+// drifted is a resource that is not as it was made.
+type drifted struct {
+	what string
+	hash string // of what it was made
 }
 
 // failure is a resource that the host refused, and when to try again.
@@ -92,7 +98,7 @@ type failure struct {
 func newConcern(name string) *concern {
 	return &concern{
 		name: name, applied: map[string]string{}, prepared: map[string]bool{},
-		drifted: map[string]string{}, failing: map[string]*failure{}, fights: map[string]*fight{},
+		drifted: map[string]drifted{}, failing: map[string]*failure{}, fights: map[drift]*fight{},
 	}
 }
 

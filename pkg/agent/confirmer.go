@@ -89,7 +89,7 @@ func (c *cluster) confirmLoop(ctx context.Context) {
 			default: // asked already; the answer wakes this loop
 			}
 		}
-		wait := confirmTick
+		wait := c.a.o.Beat.Next(time.Now(), confirmTick)
 		switch {
 		case act.Fast && act.After > 0:
 			wait = act.After

@@ -1,9 +1,11 @@
 package agent
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -14,7 +16,9 @@ import (
 // When drift returns: two that write one thing against each other cost each other
 // more than the drift does, and people must hear of it.
 const (
-	// FightAfter repairs of one resource within FightWindow are a fight.
+	// FightAfter times that one thing differed in one way, within FightWindow, are a
+	// fight. Different things that happen to one resource are none: somebody who
+	// stops a unit, starts it and disables it does each once.
 	FightAfter  = 3
 	FightWindow = 10 * time.Second
 	// fightFirst is the first pause between two repairs in a fight; it doubles, up
@@ -22,20 +26,32 @@ const (
 	fightFirst = 2 * time.Second
 )
 
-// fight is how often a resource was repaired, and for how long it is left alone.
-// Time is an argument everywhere.
-type fight struct {
-	repairs []time.Time // the last FightAfter
-	pause   time.Duration
-	since   time.Time // when the present drift was noticed; zero: there is none
-	what    string    // what differed last
+// drift is one way in which one resource differed.
+type drift struct {
+	id, what string
 }
 
-func (con *concern) fight(id string) *fight {
-	f := con.fights[id]
+func (d drift) before(o drift) int {
+	return cmp.Or(strings.Compare(d.id, o.id), strings.Compare(d.what, o.what))
+}
+
+// fight is how often a drift came back, and for how long it is left as it is. Time
+// is an argument everywhere.
+type fight struct {
+	// came is when the last FightAfter were noticed. The repairs' own times would not
+	// do: a slow one, of a busy host, would come closer to the next.
+	came  []time.Time
+	ended time.Time // the last repair
+	pause time.Duration
+	since time.Time // when the present one was noticed; zero: there is none
+	what  string    // what differed last
+}
+
+func (con *concern) fight(d drift) *fight {
+	f := con.fights[d]
 	if f == nil {
 		f = &fight{}
-		con.fights[id] = f
+		con.fights[d] = f
 	}
 	return f
 }
@@ -53,28 +69,28 @@ func (f *fight) noticed(now, seen time.Time, what string) {
 
 // hold is how long the present drift is left as it is.
 func (f *fight) hold(now time.Time) time.Duration {
-	if f.pause == 0 || len(f.repairs) == 0 {
+	if f.pause == 0 {
 		return 0
 	}
-	return max(0, f.repairs[len(f.repairs)-1].Add(f.pause).Sub(now))
+	return max(0, f.ended.Add(f.pause).Sub(now))
 }
 
 // repaired notes a repair and returns how long after the drift was noticed it came.
 func (f *fight) repaired(now time.Time) time.Duration {
-	took := now.Sub(f.since)
-	if f.since.IsZero() {
-		took = 0
+	came := f.since
+	if came.IsZero() {
+		came = now
 	}
-	f.since = time.Time{}
-	f.repairs = append(f.repairs, now)
-	f.repairs = f.repairs[max(0, len(f.repairs)-FightAfter):]
+	f.since, f.ended = time.Time{}, now
+	f.came = append(f.came, came)
+	f.came = f.came[max(0, len(f.came)-FightAfter):]
 	switch {
 	case f.pause > 0:
 		f.pause = min(2*f.pause, RetryCap)
-	case len(f.repairs) == FightAfter && now.Sub(f.repairs[0]) <= FightWindow:
+	case len(f.came) == FightAfter && came.Sub(f.came[0]) <= FightWindow:
 		f.pause = fightFirst
 	}
-	return took
+	return now.Sub(came)
 }
 
 // on reports whether the fight goes on, as far as is known.
@@ -88,7 +104,12 @@ func (f *fight) left(now time.Time) time.Duration {
 	if !f.since.IsZero() {
 		return FightWindow // it differs at this moment
 	}
-	return max(0, f.repairs[len(f.repairs)-1].Add(f.pause+FightWindow).Sub(now))
+	return max(0, f.ended.Add(f.pause+FightWindow).Sub(now))
+}
+
+// stale: whatever comes now, what was before plays no part in it.
+func (f *fight) stale(now time.Time) bool {
+	return f.since.IsZero() && !f.on(now) && now.Sub(f.ended) > FightWindow
 }
 
 func (f *fight) condition(cluster, concern, id string) observed.Condition {
@@ -99,17 +120,17 @@ func (f *fight) condition(cluster, concern, id string) observed.Condition {
 	}
 }
 
-// holdBack says whether a drifted resource is left as it is for now, because it is
-// fought over.
-func (c *cluster) holdBack(con *concern, id string, now time.Time) (observed.Condition, time.Duration) {
+// holdBack says whether a resource that differs is left as it is for now, because it
+// is fought over. hash is what it should be: a change does not wait for a fight.
+func (c *cluster) holdBack(con *concern, id, hash string, now time.Time) (observed.Condition, time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	f := con.fights[id]
-	if _, drifted := con.drifted[id]; !drifted || f == nil {
-		return observed.Condition{}, 0 // a change, or the first time
+	d, ok := con.drifted[id]
+	if !ok || d.hash != hash {
+		return observed.Condition{}, 0
 	}
-	wait := f.hold(now)
-	return f.condition(c.name, con.name, id), wait
+	f := con.fight(drift{id, d.what})
+	return f.condition(c.name, con.name, id), f.hold(now)
 }
 
 // fighting are the conditions about what is fought over, and how long until the
@@ -117,11 +138,12 @@ func (c *cluster) holdBack(con *concern, id string, now time.Time) (observed.Con
 func (c *cluster) fighting(con *concern, now time.Time) ([]observed.Condition, time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	maps.DeleteFunc(con.fights, func(_ drift, f *fight) bool { return f.stale(now) })
 	var out []observed.Condition
 	next := DriftEvery
-	for _, id := range slices.Sorted(maps.Keys(con.fights)) {
-		if f := con.fights[id]; f.on(now) {
-			out = append(out, f.condition(c.name, con.name, id))
+	for _, d := range slices.SortedFunc(maps.Keys(con.fights), drift.before) {
+		if f := con.fights[d]; f.on(now) {
+			out = append(out, f.condition(c.name, con.name, d.id))
 			next = min(next, f.left(now))
 		}
 	}
@@ -130,9 +152,9 @@ func (c *cluster) fighting(con *concern, now time.Time) ([]observed.Condition, t
 
 // noteRepair writes the fact of a repair. In a fight the condition says it, and a
 // fact that counts would be written again and again. The caller holds mu.
-func (con *concern) noteRepair(id, was string) {
+func (con *concern) noteRepair(id, was string, f *fight) {
 	con.repairs++
-	if con.repaired == "" || !con.fight(id).on(time.Now()) {
+	if con.repaired == "" || !f.on(time.Now()) {
 		con.repaired = fmt.Sprintf("%d times; last %s: %s", con.repairs, id, was)
 	}
 }
@@ -151,10 +173,11 @@ func (c *cluster) repairedByRouter(concern, unit string) {
 			c.mu.Unlock()
 			return
 		}
-		f := con.fight(r.What)
+		// Whatever was set, it is the same server: what it can be set to has no end.
+		f := con.fight(drift{id: r.What})
 		f.noticed(now, time.Time{}, r.Was)
 		f.repaired(now)
-		con.noteRepair(r.What, r.Was)
+		con.noteRepair(r.What, r.Was, f)
 		c.mu.Unlock()
 		c.a.metrics.drift.WithLabelValues(concern, r.What).Inc()
 		c.log.Warn("set by hand; put back", zap.String("concern", concern), zap.String("unit", unit), zap.String("what", r.What), zap.String("was", r.Was))

@@ -128,6 +128,66 @@ func TestDriftThatReturns(t *testing.T) {
 	})
 }
 
+// Different things that somebody does to one unit in a row are no fight, and each is
+// put right at once. The acts and pauses are those of TestR9DriftRepairsItself on
+// hosts; when all repairs of a unit counted as one, a single one more made of them a
+// fight, in which a masked unit waited for 10.8 s and a stopped one for 24.8 s.
+func TestR9_DifferentThingsAreNoFight(t *testing.T) {
+	simulate(t, func(t *testing.T, w *world) {
+		_, a2, _ := settle(t, w)
+		after(2 * time.Second)
+		at := func() string { return strings.Join(a2.host.Events(), ", ") }
+		a2.host.DriftNow(unitName, "content differs")
+		after(time.Second)
+		for _, how := range []string{"content differs", "content differs again", "is missing", "mode differs", "is disabled", "is masked", "is stopped"} {
+			n := len(a2.host.Events())
+			a2.host.DriftNow(unitName, how)
+			after(50 * time.Millisecond)
+			if len(a2.host.Events()) != n+1 {
+				t.Errorf("%s: not put right at once: %s", how, at())
+			}
+			after(5200 * time.Millisecond)
+		}
+		expect(t, "said", drifted(t, w.report(2, "haproxy")) == nil, true)
+	})
+}
+
+// While one thing is fought over, another that happens to the same unit is put right
+// at once all the same.
+func TestR9_AFightHoldsNothingElseBack(t *testing.T) {
+	simulate(t, func(t *testing.T, w *world) {
+		_, a2, _ := settle(t, w)
+		after(2 * time.Second)
+		a2.host.Revert(unitName, 100*time.Millisecond)
+		a2.host.DriftNow(unitName)
+		after(time.Minute)
+		expect(t, "fought over", drifted(t, w.report(2, "haproxy")) != nil, true)
+		a2.host.Revert(unitName, 0)
+		n := len(a2.host.Events())
+		a2.host.DriftNow(unitName, "files differ", "is stopped")
+		after(50 * time.Millisecond)
+		expect(t, "acts", len(a2.host.Events()), n+1)
+		after(time.Second)
+	})
+}
+
+// How long a repair takes makes no fight of what comes no more often than before.
+func TestSlowRepairsAreNoFight(t *testing.T) {
+	simulate(t, func(t *testing.T, w *world) {
+		_, a2, _ := settle(t, w)
+		after(2 * time.Second)
+		a2.host.ProveFor(3 * time.Second)
+		a2.host.DriftNow(unitName)
+		after(5300 * time.Millisecond)
+		a2.host.ProveFor(0)
+		for range 2 {
+			a2.host.DriftNow(unitName)
+			after(5300 * time.Millisecond)
+		}
+		expect(t, "said", drifted(t, w.report(2, "haproxy")) == nil, true)
+	})
+}
+
 // A newer plan does not wait for a fight about the old one to end.
 func TestAPlanEndsAFight(t *testing.T) {
 	simulate(t, func(t *testing.T, w *world) {

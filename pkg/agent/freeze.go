@@ -219,13 +219,12 @@ func (c *cluster) compareOnly(ctx context.Context, con *concern, r plan.Resource
 	if diff.Empty() {
 		// Also when people put it right themselves, which is no repair of ours.
 		con.applied[id] = hash
-		delete(con.drifted, id)
-		con.fight(id).since = time.Time{}
+		con.undrift(id)
 		delete(con.failing, id)
 		return plan.Condition(nil)
 	}
 	if con.applied[id] == hash {
-		c.driftedLocked(con, id, diff)
+		c.driftedLocked(con, id, hash, diff)
 		c.log.Warn("host drifted; frozen, so it is left so", zap.String("concern", con.name), zap.String("resource", id), zap.Strings("diff", diff))
 	}
 	return observed.Condition{

@@ -46,6 +46,22 @@ func restamped(v plan.View, m plan.Member) bool {
 	return ok && key.Lease != v.Leader.Lease && hostOf(key.APIURL) == restAddress(m)
 }
 
+// leaderNext is when leaderConditions may say something else although nothing
+// happened.
+func leaderNext(s state, now time.Time) time.Duration {
+	next := DriftEvery
+	ends := []time.Time{s.leaderAt.Add(identityGrace)}
+	if n := len(s.terms); n > flapTerms {
+		ends = append(ends, s.terms[n-1-flapTerms].Add(flapWindow))
+	}
+	for _, at := range ends {
+		if left := at.Sub(now); left >= 0 {
+			next = min(next, left+time.Millisecond)
+		}
+	}
+	return next
+}
+
 // leaderConditions are what the leader and member keys give away about this
 // node's own member. They change no decision here; people read them.
 func leaderConditions(s state, own plan.Member, now time.Time) []observed.Condition {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync/atomic"
 	"time"
 
@@ -108,7 +109,7 @@ func (a *Agent) announce(ctx, presence context.Context, client *store.Client) {
 	defer func() { <-done }()
 	for {
 		err := client.Keep(presence, store.Presence{
-			Key: a.o.Layout.AliveKey(a.o.Node), TTL: PresenceTTL, Poke: news, Mine: a.mine,
+			Key: a.o.Layout.AliveKey(a.o.Node), TTL: PresenceTTL, Beat: a.o.Beat, Poke: news, Mine: a.mine,
 			Value: func() []byte { return *record.Load() }, Wrote: a.wrote,
 		})
 		if !errors.Is(err, store.ErrTaken) {
@@ -132,7 +133,11 @@ func (a *Agent) takeStock(ctx context.Context) observed.Alive {
 	if programs == nil {
 		programs = map[string]string{}
 	}
-	a.programs.Store(&programs)
+	if before := a.programs.Swap(&programs); before == nil || !maps.Equal(*before, programs) {
+		for _, c := range a.all() {
+			poke(c.wakeWork) // the report says so
+		}
+	}
 	rec := alive(a.o.Node, a.o.Address(), a.machine, a.o.Version, programs, versions)
 	if a.store.changed() != nil {
 		seen := a.store.seen()

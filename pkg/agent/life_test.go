@@ -132,14 +132,18 @@ func TestFlappingLeaderIsReported(t *testing.T) {
 		w.etcd.Put(layout.PlanKey("pg1", "c", "postgres"), string(plan.Encode(postgresPlan(1, rev))))
 		settle(t, w)
 		for i := range 4 {
-			w.leader(2 + i%2)
+			w.leader(2 - i%2)
 			after(time.Second)
 		}
-		found := false
-		for _, c := range w.report(1, "postgres").Conditions {
-			found = found || c.Reason == "LeaderFlapping"
+		said := func() (found bool) {
+			for _, c := range w.report(1, "postgres").Conditions {
+				found = found || c.Reason == "LeaderFlapping"
+			}
+			return found
 		}
-		expect(t, "LeaderFlapping", found, true)
+		expect(t, "LeaderFlapping", said(), true)
+		after(11 * time.Second)
+		expect(t, "LeaderFlapping when it is over", said(), false)
 	})
 }
 
@@ -164,5 +168,22 @@ func TestStartWithoutEtcdWritesNoPatroniConfiguration(t *testing.T) {
 		expect(t, "acts", strings.Join(h.Events(), ", "),
 			"prepare patroni@c.service, apply patroni@c.service, prepare haproxy@c.service, apply haproxy@c.service")
 		expect(t, "concerns", len(off.Status().Clusters[0].Concerns), 2)
+	})
+}
+
+// R8: soon after its start an agent has said all it has to say, versions of programs
+// included, which it learns while it applies plans. What it learns later is said then,
+// and not at the next compare.
+func TestR8_NothingIsLeftToSay(t *testing.T) {
+	simulate(t, func(t *testing.T, w *world) {
+		_, a2, _ := settle(t, w)
+		a2.stop()
+		a2.host.SlowInventory(3 * time.Second)
+		w.startOn(2, a2.dir, a2.host)
+		after(5 * time.Second)
+		expect(t, "version said", w.report(2, "haproxy").Facts["version.haproxy"] != "", true)
+		rev := w.etcd.Revision()
+		after(2 * agent.DriftEvery)
+		expect(t, "revisions", w.etcd.Revision()-rev, 0)
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"github.com/pgctrl/pgctrl/internal/beat"
 	"github.com/pgctrl/pgctrl/pkg/keys"
 	"github.com/pgctrl/pgctrl/pkg/store"
 )
@@ -22,10 +23,9 @@ const (
 	// checks need 3 s to undo a "health down", so six chances to say it again.
 	AssertEvery = 500 * time.Millisecond
 	// DriftEvery is how often every resource is compared with the host, whatever the
-	// Watcher says: a net under the events that repair drift within a second (R9). It
-	// is narrow because systemd's signals were once seen to stay away on one host for
-	// minutes without an error (1 of 3 runs of TestR9DriftRepairsItself).
-	DriftEvery = 2 * time.Second
+	// Watcher says: a net under the events that repair drift within a second (R9). One
+	// compare costs as much as a second of all else that an idle agent does.
+	DriftEvery = 30 * time.Second
 	// SettleAfterMove is how long after a change of leader everything but the routes
 	// waits. Promotion took 0.12 to 0.25 s from the leader key on (measured); the
 	// logins that follow are through well before the second is over.
@@ -70,6 +70,8 @@ type Options struct {
 	// Connect reaches etcd; it is called again, with pauses, until it succeeds. The
 	// agent works from disk meanwhile.
 	Connect func(ctx context.Context) (*store.Client, error)
+	// Beat is when all is done that is done again and again.
+	Beat beat.Beat
 	// Endpoints are shown by status, nothing else.
 	Endpoints []string
 	Log       *zap.Logger

@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"maps"
-	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -63,7 +62,7 @@ func (c *cluster) assertRoutes(ctx context.Context) time.Duration {
 	o, held := c.a.overrides.get(OverrideRoute, c.name, now)
 	if c.noteHeld(o, held); !held && (!fresh(s.view, now) || c.foreign() || c.a.usurped.Load()) {
 		c.lapse()
-		return AssertEvery
+		return c.a.o.Beat.Next(now, AssertEvery)
 	}
 	for _, w := range work {
 		units, why := c.routesOf(w.plan, s.view, now)
@@ -73,7 +72,8 @@ func (c *cluster) assertRoutes(ctx context.Context) time.Duration {
 			c.repairedByRouter(w.concern, u.Unit)
 		}
 	}
-	return nextAssert(s.view, now)
+	now = time.Now()
+	return nextAssert(s.view, now, c.a.o.Beat.Next(now, AssertEvery))
 }
 
 // noteHeld has the report say when a person began to hold routes, and when that
@@ -103,16 +103,16 @@ func (c *cluster) lapse() {
 	}
 }
 
-// nextAssert is AssertEvery, or earlier when a leader named and not confirmed is
+// nextAssert is the next beat, or earlier when a leader named and not confirmed is
 // about to have been so for UnconfirmedFor.
-func nextAssert(v plan.View, now time.Time) time.Duration {
+func nextAssert(v plan.View, now time.Time, beat time.Duration) time.Duration {
 	if v.Leader.Member == "" || v.Confirmed() {
-		return AssertEvery
+		return beat
 	}
-	if left := v.Leader.Since.Add(plan.UnconfirmedFor).Sub(now); left > 0 && left < AssertEvery {
+	if left := v.Leader.Since.Add(plan.UnconfirmedFor).Sub(now); left > 0 && left < beat {
 		return left
 	}
-	return AssertEvery
+	return beat
 }
 
 func (c *cluster) routedLocked() []routed {
@@ -139,7 +139,7 @@ func (c *cluster) assertUnit(ctx context.Context, u plan.Unit, reset bool, v pla
 	c.mu.Lock()
 	last := c.asserted[u.Unit]
 	c.mu.Unlock()
-	edge := reset || last.err != nil || !reflect.DeepEqual(last.targets, u.Targets)
+	edge := reset || last.err != nil || !last.targets.Equal(u.Targets)
 	bounded, cancel := context.WithTimeout(ctx, AssertTimeout)
 	defer cancel()
 	moves, err := c.a.o.Host.Router.Assert(bounded, u, edge)
@@ -154,12 +154,12 @@ func (c *cluster) assertUnit(ctx context.Context, u plan.Unit, reset bool, v pla
 	if err == nil && edge && !eventAt.IsZero() {
 		m.moveSeconds.WithLabelValues(c.name).Observe(now.Sub(eventAt).Seconds())
 	}
-	log := c.log.With(zap.String("unit", u.Unit), zap.Int64("epoch", int64(v.Leader.Epoch)))
+	unit, epoch := zap.String("unit", u.Unit), zap.Int64("epoch", int64(v.Leader.Epoch))
 	switch {
 	case err != nil && last.err == nil && ctx.Err() == nil:
-		log.Warn("routes not asserted; HAProxy's checks decide", zap.Error(err))
+		c.log.Warn("routes not asserted; HAProxy's checks decide", unit, epoch, zap.Error(err))
 	case err == nil && edge:
-		log.Info("routes asserted", zap.Int("moves", moves), zap.String("leader", v.Leader.Member), zap.Bool("confirmed", v.Confirmed()))
+		c.log.Info("routes asserted", unit, epoch, zap.Int("moves", moves), zap.String("leader", v.Leader.Member), zap.Bool("confirmed", v.Confirmed()))
 	}
 	c.mu.Lock()
 	c.asserted[u.Unit] = assertion{targets: u.Targets, last: u.Targets, epoch: v.Leader.Epoch, at: now, err: err, why: why}

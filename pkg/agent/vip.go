@@ -202,18 +202,23 @@ func (v *vip) once(ctx context.Context, a plan.Address) time.Duration {
 	if h.View.Leader.Member == h.Member && h.Lease.AskedAt.Before(h.LeaderAt) || h.Lease.AskedAt.Before(h.SteppedAt) {
 		poke(v.wakeLease)
 	}
+	rhythm := v.c.a.o.Beat
 	next := d.After
+	if next >= plan.RefreshEvery {
+		next = rhythm.Next(now, next)
+	}
+	due := touched.Add(rhythm.Next(touched, plan.RefreshEvery))
 	switch {
 	case d.Drop:
 		if !v.drop(ctx, a, d) {
 			return dropRetry
 		}
-	case d.Acquire, d.Keep && now.Sub(touched) >= plan.RefreshEvery:
+	case d.Acquire, d.Keep && !now.Before(due):
 		if !v.touch(ctx, a, d, now) {
 			return min(next, dropRetry)
 		}
 	case d.Keep:
-		next = min(next, touched.Add(plan.RefreshEvery).Sub(now))
+		next = min(next, due.Sub(now))
 	case !h.OnHost:
 		v.forgive()
 	}

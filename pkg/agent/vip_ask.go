@@ -45,15 +45,19 @@ func (v *vip) concerned() (plan.Member, bool) {
 // askPatroni asks the local Patroni every second, and faster after a no.
 func (v *vip) askPatroni(ctx context.Context, _ plan.Address) {
 	for {
-		wait := plan.PatroniEvery
 		own, ok := v.concerned()
+		refused := false
 		switch {
 		case !ok:
 			// What was said of an earlier leadership is no word about the next one.
 			v.c.mu.Lock()
 			v.known.Patroni = plan.PatroniReading{}
 			v.c.mu.Unlock()
-		case v.askOnce(ctx, own):
+		default:
+			refused = v.askOnce(ctx, own)
+		}
+		wait := v.c.a.o.Beat.Next(time.Now(), plan.PatroniEvery)
+		if refused {
 			wait = refusedEvery
 		}
 		if !pause(ctx, wait) {
@@ -112,8 +116,9 @@ func (v *vip) readOnce(ctx context.Context, client *store.Client) time.Duration 
 	own, _ := c.info.Own()
 	lease, leads := c.state.view.Leader.Lease, c.state.view.Leader.Member == own.Name && own.Name != ""
 	c.mu.Unlock()
+	next := c.a.o.Beat.Next(time.Now(), leaseEvery)
 	if !leads || lease == 0 {
-		return leaseEvery
+		return next
 	}
 	ctx, cancel := context.WithTimeout(ctx, leaseTimeout)
 	defer cancel()
@@ -127,7 +132,7 @@ func (v *vip) readOnce(ctx context.Context, client *store.Client) time.Duration 
 	v.known.Lease = plan.LeaseReading{Lease: lease, AskedAt: at, Left: left}
 	c.mu.Unlock()
 	poke(v.wake)
-	return leaseEvery
+	return next
 }
 
 // probe asks the network now and then who answers for the address. Every agent of the

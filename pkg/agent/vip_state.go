@@ -54,8 +54,9 @@ func (v *vip) driftLocked(a plan.Address, held bool) {
 	if con == nil {
 		return
 	}
-	v.c.driftedLocked(con, a.ID(), plan.Diff{what})
-	con.applied[a.ID()] = plan.Hash(plan.Resources{a}, con.plan.Secrets) // it is still followed
+	hash := plan.Hash(plan.Resources{a}, con.plan.Secrets)
+	v.c.driftedLocked(con, a.ID(), hash, plan.Diff{what})
+	con.applied[a.ID()] = hash // it is still followed
 	v.c.repaired(con, a.ID())
 	v.c.log.Warn("host drifted; repairing", zap.String("concern", vipConcern), zap.String("resource", a.ID()), zap.String("diff", what))
 	poke(v.c.wakeWork)

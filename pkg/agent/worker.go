@@ -145,7 +145,7 @@ func (c *cluster) converge(ctx context.Context, name string) time.Duration {
 	c.settle(con, p, rev, ok)
 	returns, left := c.fighting(con, time.Now())
 	c.submit(con, append(conds, returns...), s, now)
-	return min(next, left)
+	return min(next, left, leaderNext(s, now))
 }
 
 // knowingly takes the targets off a unit when the view is too old to have any: a
@@ -231,7 +231,7 @@ func (c *cluster) applyOne(ctx context.Context, con *concern, r plan.Resource, a
 	diff, err := c.diff(ctx, r)
 	if err == nil && !diff.Empty() {
 		c.noteDrift(con, id, hash, diff)
-		if cond, wait := c.holdBack(con, id, time.Now()); wait > 0 {
+		if cond, wait := c.holdBack(con, id, hash, time.Now()); wait > 0 {
 			return cond, wait
 		}
 		err = c.apply(ctx, con, r, at)
@@ -259,34 +259,46 @@ func (c *cluster) applyOne(ctx context.Context, con *concern, r plan.Resource, a
 	return cond, wait
 }
 
-// noteDrift counts a host that is no longer what this process made it.
+// noteDrift counts a host that is no longer what this process made it, and each
+// other way in which it comes to differ before that is repaired.
 func (c *cluster) noteDrift(con *concern, id, hash string, diff plan.Diff) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if con.applied[id] != hash {
-		return // not applied yet: a change, no drift
+	d, already := con.drifted[id]
+	if con.applied[id] != hash && d.hash != hash || already && d.what == diff.String() {
+		return // not applied yet, so a change and no drift; or known
 	}
-	c.driftedLocked(con, id, diff)
+	c.driftedLocked(con, id, hash, diff)
 	c.log.Warn("host drifted; repairing", zap.String("concern", con.name), zap.String("resource", id), zap.Strings("diff", diff))
 }
 
-func (c *cluster) driftedLocked(con *concern, id string, diff plan.Diff) {
-	con.drifted[id] = diff.String()
-	con.fight(id).noticed(time.Now(), c.events.seen(id), diff.String())
+func (c *cluster) driftedLocked(con *concern, id, hash string, diff plan.Diff) {
+	con.undrift(id)
+	con.drifted[id] = drifted{what: diff.String(), hash: hash}
+	con.fight(drift{id, diff.String()}).noticed(time.Now(), c.events.seen(id), diff.String())
 	delete(con.applied, id)
 	c.a.metrics.drift.WithLabelValues(con.name, id).Inc()
 }
 
+// undrift forgets drift that no repair of ours ended.
+func (con *concern) undrift(id string) {
+	if d, ok := con.drifted[id]; ok {
+		con.fight(drift{id, d.what}).since = time.Time{}
+		delete(con.drifted, id)
+	}
+}
+
 // repaired notes for the report that drift was undone (R9). The caller holds mu.
 func (c *cluster) repaired(con *concern, id string) {
-	what, ok := con.drifted[id]
+	d, ok := con.drifted[id]
 	if !ok {
 		return
 	}
 	delete(con.drifted, id)
-	took := con.fight(id).repaired(time.Now())
+	f := con.fight(drift{id, d.what})
+	took := f.repaired(time.Now())
 	c.a.metrics.repairTime.WithLabelValues(con.name).Observe(took.Seconds())
-	con.noteRepair(id, what)
+	con.noteRepair(id, d.what, f)
 }
 
 func (c *cluster) diff(ctx context.Context, r plan.Resource) (plan.Diff, error) {

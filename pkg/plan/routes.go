@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"maps"
 	"sort"
 	"time"
 
@@ -62,6 +63,11 @@ func (v Verdict) String() string { return [...]string{"leave", "up", "down", "in
 
 // Targets maps backend and server names to targets.
 type Targets map[string]map[string]Target
+
+// Equal reports whether t and o hold every server alike.
+func (t Targets) Equal(o Targets) bool {
+	return (t == nil) == (o == nil) && maps.EqualFunc(t, o, maps.Equal[map[string]Target])
+}
 
 // FreshFor is how old the agent's view of etcd may be while it still overrules
 // HAProxy's checks (ROLES section 3). Older: checks alone decide.

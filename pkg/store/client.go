@@ -22,6 +22,9 @@ const (
 	// keepAliveTime is the least that grpc-go accepts; it raises anything lower.
 	keepAliveTime    = 10 * time.Second
 	keepAliveTimeout = 3 * time.Second
+	// window is how much etcd may send ahead. With one that gRPC sizes by itself, it
+	// measures the line by a ping with every answer, which wakes both ends once more.
+	window = 1 << 20
 )
 
 // Options say how to reach etcd.
@@ -42,6 +45,7 @@ type Client struct {
 	endpoints []string
 	log       *zap.Logger
 	close     func() error
+	rounds    rounds
 }
 
 // Connect opens a connection and looks at every server it was given: at least
@@ -67,6 +71,7 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 		DialOptions: []grpc.DialOption{
 			// After a partition heals the library would wait up to 120 s to dial again.
 			grpc.WithConnectParams(reconnect),
+			grpc.WithStaticStreamWindowSize(window), grpc.WithStaticConnWindowSize(window),
 		},
 	})
 	if err != nil {

@@ -33,6 +33,7 @@ type follower struct {
 	m       *Mirror
 	heard   chan heard
 	proofs  chan freshness
+	given   chan freshness // the newest round's answer
 	differs chan int
 	// seen[i] is the last event of prefix i. It is not reached[i], which progress
 	// notices advance too: an event between the two means that the notice was
@@ -55,7 +56,7 @@ func (m *Mirror) follow(ctx context.Context) error {
 	watchCtx, stopWatching := context.WithCancel(m.watchContext(ctx))
 	helperCtx, stopHelpers := context.WithCancel(watchCtx)
 	f := &follower{
-		m: m, heard: make(chan heard), proofs: make(chan freshness), differs: make(chan int),
+		m: m, heard: make(chan heard), proofs: make(chan freshness), given: make(chan freshness, 1), differs: make(chan int),
 		seen:   append([]int64(nil), m.now.Load().reached...),
 		silent: time.NewTimer(m.o.StaleAfter),
 	}

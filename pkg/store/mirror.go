@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/pgctrl/pgctrl/internal/beat"
 	"github.com/pgctrl/pgctrl/pkg/kv"
 )
 
@@ -43,8 +44,9 @@ type MirrorOptions struct {
 	// Index gives a key further places to be found by, see Indexed. Two keys must not
 	// get one place. It is given what Keep returned.
 	Index func(kv.KV) []string
-	// ProbeEvery is how often freshness is proven; 1 s when zero.
+	// ProbeEvery is how often freshness is proven; 1 s when zero. Beat says when.
 	ProbeEvery time.Duration
+	Beat       beat.Beat
 	// StaleAfter is how long the mirror goes without a proof before it gives up the
 	// watch and lists again; 5 s when zero.
 	StaleAfter time.Duration

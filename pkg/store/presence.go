@@ -10,6 +10,7 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"go.uber.org/zap"
 
+	"github.com/pgctrl/pgctrl/internal/beat"
 	"github.com/pgctrl/pgctrl/pkg/kv"
 )
 
@@ -23,6 +24,8 @@ type Presence struct {
 	// changed. Nil means that the key should not exist for now.
 	Value func() []byte
 	TTL   time.Duration
+	// Beat is when the lease is renewed, about three times in a TTL.
+	Beat beat.Beat
 	// Poke, when set, says that Value has something new.
 	Poke <-chan struct{}
 	// Mine decides whether a key found under another lease may be taken over; an
@@ -50,6 +53,9 @@ func (c *Client) Keep(ctx context.Context, p Presence) error {
 	for {
 		err := k.turn(ctx)
 		next := p.TTL / 3
+		if whole := next.Truncate(time.Second); whole > 0 {
+			next = p.Beat.Next(time.Now(), whole)
+		}
 		switch {
 		case ctx.Err() != nil:
 			return nil

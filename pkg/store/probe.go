@@ -16,7 +16,8 @@ import (
 // etcd's revision: its answer belongs to this question and no other, so a process
 // that was stopped for a minute can't take an old answer, still in its socket's
 // buffer, for a new one. Progress notices have no such tie; they only tell how far
-// the watch is, which is what the answer is compared with.
+// the watch is, which is what the answer is compared with. The mirrors of a client
+// ask together, see rounds.
 func (f *follower) probe(ctx context.Context, created <-chan struct{}) {
 	// Before every watch is known to etcd a progress notice could be ahead of one
 	// of them.
@@ -27,27 +28,27 @@ func (f *follower) probe(ctx context.Context, created <-chan struct{}) {
 			return
 		}
 	}
-	tick := time.NewTicker(f.m.o.ProbeEvery)
-	defer tick.Stop()
+	defer f.m.client.rounds.join(f)()
+	every := f.m.o.ProbeEvery
+	timer := time.NewTimer(f.m.o.Beat.Next(time.Now(), every))
+	defer timer.Stop()
 	for {
 		select {
-		case <-tick.C:
+		case <-timer.C:
+			timer.Reset(f.m.o.Beat.Next(time.Now(), every))
+			f.round(ctx, every/2)
 		case <-f.m.ask:
+			f.round(ctx, 0)
+		case p := <-f.given:
+			select {
+			case f.proofs <- p:
+			case <-ctx.Done():
+				return
+			}
+			f.hurry(ctx, p.rev)
 		case <-ctx.Done():
 			return
 		}
-		p := freshness{at: time.Now(), had: f.m.now.Load().rev}
-		var err error
-		if p.rev, err = f.m.client.revision(ctx, f.m.o.Prefixes[0]); err != nil {
-			f.m.log.Debug("freshness not proven", zap.Error(err))
-			continue
-		}
-		select {
-		case f.proofs <- p:
-		case <-ctx.Done():
-			return
-		}
-		f.hurry(ctx, p.rev)
 	}
 }
 

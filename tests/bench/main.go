@@ -30,6 +30,8 @@ const cluster = "pg-test"
 type options struct {
 	moves, reloads, starts int
 	interval               time.Duration
+	idle                   time.Duration
+	profiles               string
 	keep                   bool
 	results                string
 }
@@ -47,6 +49,8 @@ func main() {
 	flag.IntVar(&o.reloads, "reloads", 20, "HAProxy reloads under writes")
 	flag.IntVar(&o.starts, "starts", 5, "HAProxy cold starts under writes")
 	flag.DurationVar(&o.interval, "interval", 10*time.Millisecond, "time between two connection attempts of a sampler")
+	flag.DurationVar(&o.idle, "idle", time.Minute, "how long what an idle cluster costs is measured")
+	flag.StringVar(&o.profiles, "profiles", "", "folder for CPU and heap profiles of the idle agents; empty: none are taken")
 	flag.BoolVar(&o.keep, "keep", false, "leave the hosts running")
 	flag.StringVar(&o.results, "results", "tests/results/bench.json", "where the samples go")
 	flag.Parse()
@@ -81,29 +85,44 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	defer f.Close()
-	ours := l.Address(9)
-	f.VIP = ours + "/24"
+	f.VIP = l.Address(9) + "/24"
 	if err := f.Create(ctx, cluster); err != nil {
 		return err
 	}
+	report := report{Started: time.Now()}
+	if o.idle > 0 {
+		if report.Idle, err = measureIdle(ctx, f, o); err != nil {
+			return err
+		}
+	}
+	if o.moves+o.reloads+o.starts > 0 {
+		if err := measureBesideRival(ctx, f, o, &report); err != nil {
+			return err
+		}
+	}
+	report.print(os.Stdout)
+	return save(o.results, report)
+}
+
+// measureBesideRival is all that is compared with a HAProxy as people set it up.
+func measureBesideRival(ctx context.Context, f *fleet.Fleet, o options, report *report) error {
 	rival, err := startRival(ctx, f)
 	if err != nil {
 		return err
 	}
 	defer rival.stop(context.WithoutCancel(ctx))
-
 	manager, err := startVIPManager(ctx, f)
 	if err != nil {
 		return err
 	}
 	defer manager.stop(context.WithoutCancel(ctx))
-	vips, err := watchAddresses(f, ours, manager.address)
+	vips, err := watchAddresses(f, f.Lab.Address(9), manager.address)
 	if err != nil {
 		return err
 	}
 	defer vips.stop()
 
-	report := report{Started: time.Now(), VIPManager: manager.version}
+	report.VIPManager = manager.version
 	if report.Moves, err = measureMoves(ctx, f, rival, vips, o); err != nil {
 		return err
 	}
@@ -111,11 +130,8 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	manager.stop(ctx)
-	if report.Reloads, err = measureReloads(ctx, f, rival, o); err != nil {
-		return err
-	}
-	report.print(os.Stdout)
-	return save(o.results, report)
+	report.Reloads, err = measureReloads(ctx, f, rival, o)
+	return err
 }
 
 func save(path string, r report) error {

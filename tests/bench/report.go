@@ -12,6 +12,7 @@ import (
 
 type report struct {
 	Started time.Time
+	Idle    *idle
 	Moves   []move
 	Reloads []reloads
 	// VIPManager is the version of the vip-manager that pgctrl is compared with.
@@ -21,6 +22,12 @@ type report struct {
 }
 
 func (r report) print(w io.Writer) {
+	if r.Idle != nil {
+		r.Idle.print(w)
+	}
+	if len(r.Moves) == 0 && len(r.Reloads) == 0 {
+		return
+	}
 	column := func(get func(move) time.Duration) []time.Duration {
 		out := make([]time.Duration, len(r.Moves))
 		for i, m := range r.Moves {

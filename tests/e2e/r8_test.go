@@ -11,16 +11,21 @@ import (
 	"github.com/pgctrl/pgctrl/pkg/keys"
 )
 
-// idleFor is how long an idle system is watched. Every agent compares its host once
-// in it.
-const idleFor = 30 * time.Second
+// idleFor is how long an idle system is watched. Every agent compares its host four
+// times in it, renews its presence forty times and the virtual address, where that is,
+// a hundred and twenty times.
+const idleFor = 2 * time.Minute
 
-// TestR8QuietWhenIdle: while clients write and nothing else happens, nothing is
-// written to etcd but what Patroni writes. Every event is looked at, by a watch on
-// all keys; lease keep-alives make none.
+// TestR8QuietWhenIdle: while clients write to a cluster that has a virtual address and
+// nothing else happens, nothing is written to etcd but what Patroni writes. Every event
+// is looked at, by a watch on all keys; lease keep-alives make none.
 func TestR8QuietWhenIdle(t *testing.T) {
 	ctx := begin(t)
 	statusReady(ctx, t)
+	record := must[string](t)(hosts.Get(ctx, hosts.Layout.VIPKey(cluster)))
+	if !strings.Contains(record, `"held"`) || !strings.Contains(record, vip) {
+		t.Fatalf("the virtual address is not held, so what holding it costs is not seen: %s", record)
+	}
 	samplers := sampleAll(ctx, t, 20*time.Millisecond)
 	time.Sleep(3 * time.Second) // what the tests before left to report
 	now, err := hosts.Etcd.Get(ctx, hosts.Layout.StoreKey())
@@ -46,6 +51,9 @@ func TestR8QuietWhenIdle(t *testing.T) {
 	now, err = hosts.Etcd.Get(ctx, hosts.Layout.StoreKey())
 	ok(t, err)
 	t.Logf("%s idle under %d writes: %d revisions, %d of them Patroni's", idleFor, written, now.Header.Revision-first, patronis)
+	if again := must[string](t)(hosts.Get(ctx, hosts.Layout.VIPKey(cluster))); again != record {
+		t.Errorf("the virtual address's record became %s", again)
+	}
 	if patronis == 0 || written < 100 {
 		t.Error("nothing happened meanwhile; this proves nothing")
 	}

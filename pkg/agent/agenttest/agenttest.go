@@ -31,15 +31,19 @@ type Host struct {
 	asserts  []Assert
 	composed []plan.Unit
 	events   []string
-	units    map[string]string // unit -> hash in force
+	units    map[string]string   // unit -> hash in force
+	differs  map[string][]string // unit -> how it was changed by hand
+	proving  time.Duration       // how long an Apply takes after the unit is so
 	configs  map[string]any
 	fail     map[string]error // resource ID or "assert" -> error
 	patroni  func() (bool, error)
 	addrs    *Addresses
 	watches  map[string]map[*func()]bool
 	hands    []agent.Repair
-	diffs    int
-	applied  func(unit string) // after each Apply of a unit; may be nil
+	// slowInventory is how long it takes to ask programs for their versions.
+	slowInventory time.Duration
+	diffs         int
+	applied       func(unit string) // after each Apply of a unit; may be nil
 }
 
 // Assert is one call of Router.Assert.
@@ -56,7 +60,7 @@ type Assert struct {
 func New(machine string) *Host {
 	return &Host{
 		Machine: machine, changed: make(chan struct{}, 1), peers: map[string]patroni.Status{},
-		units: map[string]string{}, configs: map[string]any{}, fail: map[string]error{}, addrs: newAddresses(),
+		units: map[string]string{}, differs: map[string][]string{}, configs: map[string]any{}, fail: map[string]error{}, addrs: newAddresses(),
 	}
 }
 
@@ -99,11 +103,21 @@ func (h *Host) Fail(id string, err error) {
 	h.fail[id] = err
 }
 
-// Drift makes a unit differ from what was applied.
-func (h *Host) Drift(unit string) {
+// Drift makes a unit differ from what was applied, in the ways that Diff is to name.
+func (h *Host) Drift(unit string, how ...string) {
+	if how == nil {
+		how = []string{"files differ"}
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.units[unit] = "changed by hand"
+	h.units[unit], h.differs[unit] = "changed by hand", how
+}
+
+// SlowInventory makes programs take that long to say which version they are.
+func (h *Host) SlowInventory(d time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.slowInventory = d
 }
 
 // Fast reports whether the agent polls PostgreSQL every 2 ms.
@@ -239,6 +253,10 @@ type inventory struct{ h *Host }
 func (i inventory) MachineID() (string, error) { return i.h.Machine, nil }
 
 func (i inventory) Programs(context.Context) (map[string]string, []int, error) {
+	i.h.mu.Lock()
+	slow := i.h.slowInventory
+	i.h.mu.Unlock()
+	time.Sleep(slow)
 	return map[string]string{"patroni": "3.0.2", "haproxy": "2.6.12"}, []int{15}, nil
 }
 

@@ -2,6 +2,7 @@ package agenttest
 
 import (
 	"context"
+	"time"
 
 	"github.com/pgctrl/pgctrl/pkg/observed"
 	"github.com/pgctrl/pgctrl/pkg/plan"
@@ -34,6 +35,9 @@ func (d unitDriver) Diff(ctx context.Context, u plan.Unit) (plan.Diff, error) {
 	if d.h.units[u.Unit] == want {
 		return nil, nil
 	}
+	if how := d.h.differs[u.Unit]; how != nil {
+		return how, nil
+	}
 	return plan.Diff{"files differ"}, nil
 }
 
@@ -42,17 +46,24 @@ func (d unitDriver) Apply(ctx context.Context, u plan.Unit, at plan.Epoch) error
 	if err != nil {
 		return err
 	}
+	proving, err := d.apply(u, want)
+	time.Sleep(proving)
+	return err
+}
+
+func (d unitDriver) apply(u plan.Unit, want string) (proving time.Duration, err error) {
 	d.h.mu.Lock()
 	defer d.h.mu.Unlock()
 	d.h.event("apply %s", u.Unit)
 	if err := d.h.fail[u.ID()]; err != nil {
-		return err
+		return 0, err
 	}
 	d.h.units[u.Unit] = want
+	delete(d.h.differs, u.Unit)
 	if d.h.applied != nil {
 		go d.h.applied(u.Unit)
 	}
-	return nil
+	return d.h.proving, nil
 }
 
 func (d unitDriver) Remove(ctx context.Context, u plan.Unit, at plan.Epoch) error {

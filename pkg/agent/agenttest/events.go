@@ -42,9 +42,17 @@ func (h *Host) Touch(unit string) {
 }
 
 // DriftNow makes a unit differ from what was applied, and the event of it.
-func (h *Host) DriftNow(unit string) {
-	h.Drift(unit)
+func (h *Host) DriftNow(unit string, how ...string) {
+	h.Drift(unit, how...)
 	h.Touch(unit)
+}
+
+// ProveFor makes every Apply take that long after the unit is as it should be, as a
+// reload on a busy host does.
+func (h *Host) ProveFor(d time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.proving = d
 }
 
 // SetByHand makes the router report that it put something back.

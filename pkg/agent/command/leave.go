@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/pgctrl/pgctrl/configs"
+	"github.com/pgctrl/pgctrl/internal/beat"
 	"github.com/pgctrl/pgctrl/pkg/agent"
 	"github.com/pgctrl/pgctrl/pkg/agent/config"
 	"github.com/pgctrl/pgctrl/pkg/desired"
@@ -184,7 +185,7 @@ func (thisMachine) Undo(ctx context.Context, cfg config.Config, units []string, 
 	}
 	defer unlock()
 	say("stopped   %s", agentUnit)
-	w, err := wire(cfg, zap.NewNop())
+	w, err := wire(cfg, beat.Beat{}, zap.NewNop())
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 
+	"github.com/pgctrl/pgctrl/internal/beat"
 	"github.com/pgctrl/pgctrl/pkg/agent"
 	"github.com/pgctrl/pgctrl/pkg/agent/config"
 	"github.com/pgctrl/pgctrl/pkg/store"
@@ -52,12 +54,18 @@ func runAgent(ctx context.Context, cfg config.Config, log *zap.Logger) error {
 		// that can be measured, and leaves the memory to the database.
 		debug.SetGCPercent(50)
 	}
+	if os.Getenv("GOMAXPROCS") == "" {
+		// Each wake-up has Go look for work on as many processors as it may use. One is
+		// cheaper still, and moves took up to 0.4 s with it that take 0.07 s with two.
+		runtime.GOMAXPROCS(min(2, runtime.GOMAXPROCS(0)))
+	}
 	unlock, err := lock(cfg.StateDir)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	host, err := wire(cfg, log)
+	rhythm := beat.New(time.Now())
+	host, err := wire(cfg, rhythm, log)
 	if err != nil {
 		return err
 	}
@@ -67,7 +75,7 @@ func runAgent(ctx context.Context, cfg config.Config, log *zap.Logger) error {
 	ag, err := agent.New(agent.Options{
 		Node: cfg.Node, Address: cfg.FindAddress, Version: version.String(), Layout: cfg.Layout, StateDir: cfg.StateDir,
 		OverrideFile: filepath.Join(filepath.Dir(cfg.Socket), "overrides.json"),
-		Host:         host.Host, Endpoints: cfg.Endpoints, Log: log, Registry: registry,
+		Host:         host.Host, Endpoints: cfg.Endpoints, Beat: rhythm, Log: log, Registry: registry,
 		Connect: func(ctx context.Context) (*store.Client, error) {
 			return store.Connect(ctx, store.Options{Endpoints: cfg.Endpoints, Log: log})
 		},
@@ -88,7 +96,7 @@ func runAgent(ctx context.Context, cfg config.Config, log *zap.Logger) error {
 		defer serve(public, ag.Handler(), log)()
 	}
 	log.Info("agent started", zap.String("node", cfg.Node), zap.String("version", version.String()), zap.Strings("endpoints", cfg.Endpoints))
-	go watchdog(ctx, ag, log)
+	go watchdog(ctx, ag, rhythm, log)
 	notify(daemon.SdNotifyReady, log)
 	err = ag.Run(ctx)
 	notify(daemon.SdNotifyStopping, log)
@@ -151,18 +159,16 @@ func serve(l net.Listener, h http.Handler, log *zap.Logger) (stop func()) {
 }
 
 // watchdog tells systemd that the agent lives for as long as it really does.
-func watchdog(ctx context.Context, ag *agent.Agent, log *zap.Logger) {
+func watchdog(ctx context.Context, ag *agent.Agent, rhythm beat.Beat, log *zap.Logger) {
 	limit, err := daemon.SdWatchdogEnabled(false)
 	if err != nil || limit == 0 {
 		return
 	}
-	tick := time.NewTicker(limit / 3)
-	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-time.After(rhythm.Next(time.Now(), max(time.Second, (limit/3).Truncate(time.Second)))):
 		}
 		if err := ag.Healthy(); err != nil {
 			log.Error("hung; systemd's watchdog is not fed", zap.Error(err))

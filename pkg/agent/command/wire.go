@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/pgctrl/pgctrl/configs"
+	"github.com/pgctrl/pgctrl/internal/beat"
 	"github.com/pgctrl/pgctrl/pkg/agent"
 	"github.com/pgctrl/pgctrl/pkg/agent/config"
 	"github.com/pgctrl/pgctrl/pkg/host/address"
@@ -36,7 +37,7 @@ type wired struct {
 	close     func()
 }
 
-func wire(cfg config.Config, log *zap.Logger) (wired, error) {
+func wire(cfg config.Config, rhythm beat.Beat, log *zap.Logger) (wired, error) {
 	program, err := os.Executable()
 	if err != nil {
 		return wired{}, fmt.Errorf("find this program: %w", err)
@@ -71,7 +72,7 @@ func wire(cfg config.Config, log *zap.Logger) (wired, error) {
 		Host: agent.Host{
 			Drivers: drivers, Router: routes{router, haproxy.NewProgram(router)},
 			Postgres: func(cluster string, own plan.Member) agent.PostgresWatcher {
-				return newLocalPostgres(own.Port, log.With(zap.String("cluster", cluster)))
+				return newLocalPostgres(postgres.Config{Port: own.Port, Beat: rhythm}, log.With(zap.String("cluster", cluster)))
 			},
 			Peers: peers{}, Inventory: inv, Takeover: takeover{inv},
 			SetAside:  func(_ context.Context, data, uid string) (string, error) { return postgres.SetAside(data, uid) },
@@ -107,9 +108,9 @@ type localPostgres struct {
 	changed func()
 }
 
-func newLocalPostgres(port int, log *zap.Logger) *localPostgres {
+func newLocalPostgres(cfg postgres.Config, log *zap.Logger) *localPostgres {
 	l := &localPostgres{changed: func() {}}
-	l.w = postgres.NewWatcher(postgres.Config{Port: port}, func(postgres.State) { l.changed() }, log)
+	l.w = postgres.NewWatcher(cfg, func(postgres.State) { l.changed() }, log)
 	return l
 }
 

@@ -33,10 +33,11 @@ type host struct {
 // look reads interfaces and addresses. It is called inside the namespace.
 func (m *Manager) look(t target) (*host, error) {
 	h := &host{family: netlinkFamily(t)}
-	var err error
-	if h.all, err = addresses(h.family); err != nil {
+	all, err := addresses(h.family)
+	if err != nil {
 		return nil, err
 	}
+	h.see(t, all)
 	links, err := whole(netlink.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("list interfaces: %w", err)
@@ -55,11 +56,6 @@ func (m *Manager) look(t target) (*host, error) {
 		}
 		h.interfaces = append(h.interfaces, in)
 	}
-	for _, c := range h.all {
-		if c.is(t) {
-			h.copies = append(h.copies, c)
-		}
-	}
 	if h.nl, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
 		return nil, fmt.Errorf("open netlink: %w", err)
 	}
@@ -68,9 +64,21 @@ func (m *Manager) look(t target) (*host, error) {
 
 func (h *host) close() { h.nl.Close() }
 
+// see takes in which addresses there are.
+func (h *host) see(t target, all []held) {
+	h.all = all
+	for _, c := range all {
+		if c.is(t) {
+			h.copies = append(h.copies, c)
+		}
+	}
+}
+
 // addresses lists a family's addresses.
-func addresses(family int) ([]held, error) {
-	raw, err := whole(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, family) })
+func addresses(family int) ([]held, error) { return addressesBy(netlink.AddrList, family) }
+
+func addressesBy(list func(netlink.Link, int) ([]netlink.Addr, error), family int) ([]held, error) {
+	raw, err := whole(func() ([]netlink.Addr, error) { return list(nil, family) })
 	if err != nil {
 		return nil, fmt.Errorf("list addresses: %w", err)
 	}

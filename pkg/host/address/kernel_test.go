@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
@@ -174,6 +173,37 @@ func TestMovesBetweenInterfaces(t *testing.T) {
 	})
 }
 
+// What somebody does to an address between two refreshes is seen by the next.
+func TestRefreshSeesWhatWasDone(t *testing.T) {
+	eachFamily(t, func(t *testing.T, w *world) {
+		w.Plug(t, "own", "eth1")
+		shown := func() string { return w.Show(t, "own", "-br", "address", "show", "to", w.a.Address) }
+		for _, c := range []struct {
+			what  string
+			act   [][]string
+			added bool
+		}{
+			{"nothing", nil, false},
+			{"removed", [][]string{{"address", "del", w.a.Address, "dev", "eth0"}}, true},
+			{"put on another interface too", [][]string{{"address", "add", w.a.Address, "dev", "eth1"}}, false},
+			{"moved to another interface", [][]string{{"address", "add", w.a.Address, "dev", "eth1"}, {"address", "del", w.a.Address, "dev", "eth0"}}, false},
+		} {
+			w.hold(t, time.Minute)
+			w.hold(t, time.Minute)
+			for _, args := range c.act {
+				w.Show(t, "own", args...)
+			}
+			if added, err := w.m.Hold(t.Context(), w.a, time.Minute); err != nil || added != c.added {
+				t.Errorf("%s: added %v, %v", c.what, added, err)
+			}
+			got := shown()
+			if strings.Count(got, "eth") != 1 {
+				t.Errorf("%s: it is on %q", c.what, got)
+			}
+		}
+	})
+}
+
 // A host with two interfaces on one network answers for the address on both.
 func TestProbeKnowsItsOwnInterfaces(t *testing.T) {
 	eachFamily(t, func(t *testing.T, w *world) {
@@ -329,54 +359,4 @@ func TestWatchSurvivesOverflow(t *testing.T) {
 	}
 	cancel()
 	<-done
-}
-
-// TestMain hands over to this one in a process that has two capabilities and no more.
-func TestTwoCapabilitiesSuffice(t *testing.T) {
-	if os.Getenv("PGCTRL_TEST_FEW_CAPABILITIES") != "" {
-		withFewCapabilities(t)
-		return
-	}
-	t.Parallel()
-	w := newWorld(t, v4)
-	cmd := exec.Command("nsenter", "--net="+w.Path("own"), "setpriv", "--bounding-set=-all,+net_admin,+net_raw", "--inh-caps=-all",
-		os.Args[0], "-test.run=^TestTwoCapabilitiesSuffice$", "-test.count=1", "-test.v")
-	cmd.Env = append(os.Environ(), "PGCTRL_TEST_FEW_CAPABILITIES=1")
-	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "capabilities 0000000000003000") {
-		t.Errorf("%v: %s", err, out)
-	}
-}
-
-func withFewCapabilities(t *testing.T) {
-	status, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, after, _ := strings.Cut(string(status), "CapEff:\t")
-	t.Logf("capabilities %s", after[:16])
-	for _, a := range []plan.Address{v4, v6} {
-		w := &world{m: New(Options{}), a: a}
-		w.hold(t, time.Minute)
-		if err := w.m.Announce(t.Context(), a); err != nil {
-			t.Error(err)
-		}
-		if _, err := w.m.Probe(t.Context(), a, 10*time.Millisecond); err != nil {
-			t.Error(err)
-		}
-		l, err := net.Listen("tcp", net.JoinHostPort(w.ip(), "5433"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		c, err := net.Dial("tcp", l.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		if found, left := w.m.endConnections(mustParse(t, a), time.Time{}); len(found) == 0 || len(left) > 0 {
-			t.Error("no connection was ended")
-		}
-		w.drop(t)
-		w.m.Close()
-	}
 }

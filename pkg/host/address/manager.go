@@ -46,6 +46,7 @@ type Manager struct {
 	life       context.Context
 	cancel     context.CancelFunc
 	background sync.WaitGroup
+	places     places
 	// watchBuffer is the size of Watch's receive buffer in bytes; 0: the kernel's default.
 	watchBuffer int
 }
@@ -63,6 +64,7 @@ func New(o Options) *Manager {
 func (m *Manager) Close() {
 	m.cancel()
 	m.background.Wait()
+	m.places.close()
 }
 
 // Hold adds the address with the given lifetime, or refreshes it; the kernel drops
@@ -85,6 +87,9 @@ func (m *Manager) Hold(ctx context.Context, a plan.Address, lifetime time.Durati
 	if err := ctx.Err(); err != nil {
 		return false, fmt.Errorf("hold %s: %w", t, err)
 	}
+	if m.refresh(t, a, start, lifetime) {
+		return false, nil
+	}
 	err = m.in(func() error {
 		h, err := m.look(t)
 		if err != nil {
@@ -103,7 +108,11 @@ func (m *Manager) Hold(ctx context.Context, a plan.Address, lifetime time.Durati
 			added = false
 			return errors.Join(err, h.remove(h.own(t, in)))
 		}
-		return h.removeOthers(t, in)
+		if err := h.removeOthers(t, in); err != nil {
+			return err
+		}
+		m.places.put(a, in, start)
+		return nil
 	})
 	if err != nil {
 		return added && !errors.Is(err, ErrLate), fmt.Errorf("hold %s: %w", t, err)
@@ -158,6 +167,7 @@ func (m *Manager) Drop(_ context.Context, a plan.Address) (removed bool, err err
 	if err != nil {
 		return false, err
 	}
+	m.places.forget(a)
 	err = m.in(func() error {
 		h, err := m.look(t)
 		if err != nil {

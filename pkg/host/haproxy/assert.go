@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"strings"
 
 	"github.com/pgctrl/pgctrl/pkg/plan"
@@ -26,7 +25,7 @@ func (r *Router) Assert(ctx context.Context, unit plan.Unit, edge bool) (moves i
 	u := r.unit(unit.Unit)
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	edge = edge || u.edge || !equal(u.targets, unit.Targets)
+	edge = edge || u.edge || !u.targets.Equal(unit.Targets)
 	u.targets = unit.Targets
 
 	var fileErr error
@@ -66,7 +65,7 @@ func (r *Router) composeState(ctx context.Context, u *unitState, unit plan.Unit)
 // What the states after it call for beyond that takes a second batch.
 func (r *Router) command(ctx context.Context, u *unitState, unit plan.Unit, edge bool) (before, after States, err error) {
 	cmds := commands(unit, edge)
-	before, after, err = r.run(ctx, unit, cmds)
+	before, after, err = r.run(ctx, u, unit, cmds)
 	if before == nil {
 		u.last = nil
 		return nil, nil, err
@@ -81,7 +80,7 @@ func (r *Router) command(ctx context.Context, u *unitState, unit plan.Unit, edge
 		for _, h := range found {
 			more = append(more, h.undo...)
 		}
-		_, repaired, err2 := r.run(ctx, unit, more)
+		_, repaired, err2 := r.run(ctx, u, unit, more)
 		if repaired != nil {
 			after, u.last = repaired, repaired
 		}
@@ -93,17 +92,17 @@ func (r *Router) command(ctx context.Context, u *unitState, unit plan.Unit, edge
 	return before, after, err
 }
 
-func (r *Router) run(ctx context.Context, unit plan.Unit, cmds []string) (before, after States, err error) {
+func (r *Router) run(ctx context.Context, u *unitState, unit plan.Unit, cmds []string) (before, after States, err error) {
 	const show = "show servers state"
 	all := append(append([]string{show}, cmds...), show)
 	answers, err := batch(ctx, r.admin(unit.Unit), all...)
 	if err != nil {
 		return nil, nil, err
 	}
-	if before, err = parseStates(answers[0]); err != nil {
+	if before, err = u.parse(answers[0]); err != nil {
 		return nil, nil, err
 	}
-	if after, err = parseStates(answers[len(answers)-1]); err != nil {
+	if after, err = u.parse(answers[len(answers)-1]); err != nil {
 		return nil, nil, err
 	}
 	for i, a := range answers[1 : len(answers)-1] {
@@ -161,8 +160,4 @@ func changed(before, after States) int {
 		}
 	}
 	return n
-}
-
-func equal(a, b plan.Targets) bool {
-	return maps.EqualFunc(a, b, func(x, y map[string]plan.Target) bool { return maps.Equal(x, y) })
 }

@@ -87,6 +87,34 @@ func TestCompose(t *testing.T) {
 	}
 }
 
+// TestSameStates: only the time since the last change may differ.
+func TestSameStates(t *testing.T) {
+	line := func(columns ...string) string {
+		row := strings.Fields("4 primary 1 m1 10.0.0.1 2 0 100 100 77 6 3 4 6 0 0 0 - 5432 - 0 0 - - 0")
+		for i := 0; i < len(columns); i += 2 {
+			n, _ := strconv.Atoi(columns[i])
+			row[n] = columns[i+1]
+		}
+		return strings.Join(row, " ")
+	}
+	text := func(lines ...string) string { return "1\n" + header + "\n" + strings.Join(lines, "\n") }
+	one := text(line(), line("3", "m2"))
+	for i := range len(strings.Fields(line())) {
+		other := text(line(), line("3", "m2", strconv.Itoa(i), "other"))
+		if same := sameStates(one, other); same != (i == 9) {
+			t.Errorf("column %d: same %v", i, same)
+		}
+	}
+	for _, other := range []string{"", text(line()), one + "\n" + line("3", "m3"), text(line(), line("3", "m2")+" more"), text(line("3", "m2"), line())} {
+		if sameStates(one, other) || sameStates(other, one) {
+			t.Errorf("the same: %q", other)
+		}
+	}
+	if !sameStates(one, one) {
+		t.Error("not the same as itself")
+	}
+}
+
 // TestColdLeave: with nothing to keep, a read-write server starts down and the
 // others start up.
 func TestColdLeave(t *testing.T) {

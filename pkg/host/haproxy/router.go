@@ -67,6 +67,9 @@ type unitState struct {
 	cut context.CancelFunc
 	// last is what the servers were doing at the last Assert; nil when that is not known.
 	last States
+	// read is what parsed was last read from.
+	read   string
+	parsed States
 	// undone is what was set by hand and put back, until Repairs is asked.
 	undone []Hand
 }
@@ -127,6 +130,16 @@ func (r *Router) unit(name string) *unitState {
 		r.units[name] = u
 	}
 	return u
+}
+
+// parse is parseStates for one that mostly reads the same again. The answer is shared.
+func (u *unitState) parse(text string) (States, error) {
+	if u.parsed != nil && sameStates(u.read, text) {
+		return u.parsed, nil
+	}
+	s, err := parseStates(text)
+	u.read, u.parsed = text, s
+	return s, err
 }
 
 // States reads what the running worker does with each server.

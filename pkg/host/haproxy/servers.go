@@ -89,6 +89,26 @@ func parseStates(text string) (States, error) {
 	return out, nil
 }
 
+// sameStates reports whether two answers to `show servers state` differ in nothing but
+// the seconds since each server's last change, which pass anyhow.
+func sameStates(a, b string) bool {
+	const since = 9 // the column
+	for a != "" && b != "" {
+		var lineA, lineB string
+		lineA, a, _ = strings.Cut(a, "\n")
+		lineB, b, _ = strings.Cut(b, "\n")
+		for column := 0; lineA != "" || lineB != ""; column++ {
+			var fieldA, fieldB string
+			fieldA, lineA, _ = strings.Cut(lineA, " ")
+			fieldB, lineB, _ = strings.Cut(lineB, " ")
+			if fieldA != fieldB && column != since {
+				return false
+			}
+		}
+	}
+	return a == b
+}
+
 // starting is the state a server begins with when nothing is known of it. HAProxy
 // cuts a health beyond the maximum to the maximum, so an up server starts with full
 // credit whatever rise and fall are.

@@ -72,17 +72,16 @@ func batch(ctx context.Context, socket string, commands ...string) ([]string, er
 // and the answer to a command that succeeded silently is just that line.
 func replies(text string) []string {
 	var out []string
-	var cur []string
+	begin, at := 0, 0
 	for line := range strings.Lines(text) {
-		if line = strings.TrimRight(line, "\r\n"); line != "" {
-			cur = append(cur, line)
-			continue
+		at += len(line)
+		if strings.TrimRight(line, "\r\n") == "" {
+			out = append(out, strings.TrimRight(text[begin:at], "\r\n"))
+			begin = at
 		}
-		out = append(out, strings.Join(cur, "\n"))
-		cur = nil
 	}
-	if len(cur) > 0 {
-		out = append(out, strings.Join(cur, "\n"))
+	if begin < len(text) {
+		out = append(out, strings.TrimRight(text[begin:], "\r\n"))
 	}
 	return out
 }

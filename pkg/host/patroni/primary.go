@@ -1,8 +1,10 @@
 package patroni
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"time"
 )
@@ -12,12 +14,14 @@ import (
 // PostgreSQL. seen is when Patroni last reached etcd, by the host's wall clock; zero
 // when it does not say (before 2.1.3).
 func (c *Client) Primary(ctx context.Context) (leads bool, seen time.Time, err error) {
-	body, _, err := c.do(ctx, http.MethodGet, "/primary", nil)
-	if Answered(err, http.StatusServiceUnavailable) {
-		return false, time.Time{}, nil
-	}
-	if err != nil {
+	code, body, err := c.getOnce(ctx, "/primary")
+	switch {
+	case err != nil:
 		return false, time.Time{}, err
+	case code == http.StatusServiceUnavailable:
+		return false, time.Time{}, nil
+	case code != http.StatusOK:
+		return false, time.Time{}, fmt.Errorf("GET %s/primary: %w", c.URL, &StatusError{Code: code, Body: string(bytes.TrimSpace(body))})
 	}
 	var s struct {
 		Seen int64 `json:"dcs_last_seen"`

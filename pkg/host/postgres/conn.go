@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/pgctrl/pgctrl/internal/beat"
 )
 
 // Config says where the local PostgreSQL is. The zero value of a field is its
@@ -20,6 +22,8 @@ type Config struct {
 	User, Database string
 	// Timeout bounds connecting, and every single question.
 	Timeout time.Duration
+	// Beat is when a Watcher asks while nothing is expected to happen.
+	Beat beat.Beat
 }
 
 // The defaults of Config.

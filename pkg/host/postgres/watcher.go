@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"go.uber.org/zap"
 )
 
@@ -49,10 +48,12 @@ func (s State) same(o State) bool {
 
 // How often the watcher asks. Fast is for the moment when a leader is named and
 // not confirmed; 2 ms of a cheap prepared query on an idle connection cost about 2 %
-// of one processor.
+// of one processor. At the slow pace nothing is waited for: a PostgreSQL that stops
+// or goes back into recovery ends its connection, which is seen at once, and what is
+// known counts for a second.
 const (
 	pollFast = 2 * time.Millisecond
-	pollSlow = 250 * time.Millisecond
+	pollSlow = 500 * time.Millisecond
 	// Reconnecting backs off between these; in fast mode it stays at the first.
 	retryMin = 20 * time.Millisecond
 	retryMax = 250 * time.Millisecond
@@ -70,6 +71,7 @@ type Watcher struct {
 
 	mu   sync.Mutex
 	last State
+	line *line // nil while there is none; Run's own but for wake
 }
 
 type ask struct {
@@ -87,10 +89,10 @@ func NewWatcher(cfg Config, onChange func(State), log *zap.Logger) *Watcher {
 		log = zap.NewNop()
 	}
 	return &Watcher{cfg: cfg.withDefaults(), onChange: onChange, log: log,
-		poke: make(chan struct{}, 1), asks: make(chan ask)}
+		poke: make(chan struct{}, 1), asks: make(chan ask, 1)}
 }
 
-// Poll sets the pace: 2 ms when fast, 250 ms when not. It takes effect at once.
+// Poll sets the pace: 2 ms when fast, 500 ms when not. It takes effect at once.
 func (w *Watcher) Poll(fast bool) {
 	if w.fast.Swap(fast) == fast {
 		return
@@ -98,6 +100,16 @@ func (w *Watcher) Poll(fast bool) {
 	select {
 	case w.poke <- struct{}{}:
 	default:
+	}
+	w.wake()
+}
+
+// wake ends a pause on the line.
+func (w *Watcher) wake() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.line != nil {
+		w.line.wake()
 	}
 }
 
@@ -117,6 +129,7 @@ func (w *Watcher) Now(ctx context.Context) (State, error) {
 	a := ask{ctx: ctx, reply: make(chan State, 1)}
 	select {
 	case w.asks <- a:
+		w.wake()
 	case <-ctx.Done():
 		return State{}, fmt.Errorf("ask %s: %w", w.cfg, ctx.Err())
 	}
@@ -130,20 +143,14 @@ func (w *Watcher) Now(ctx context.Context) (State, error) {
 
 // Run watches until ctx ends.
 func (w *Watcher) Run(ctx context.Context) error {
-	var conn *pgx.Conn
-	defer func() {
-		if conn != nil {
-			closeConn(conn)
-		}
-	}()
+	defer w.hangUp()
 	retry := retryMin
 	for {
-		a, ok := w.wait(ctx, conn, w.pause(conn, retry))
+		a, ok := w.wait(ctx, w.pause(retry))
 		if !ok {
 			return nil
 		}
-		var s State
-		conn, s = w.look(ctx, conn)
+		s := w.look(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -163,19 +170,19 @@ func (w *Watcher) Run(ctx context.Context) error {
 // wait lasts until it is time to look: after the pause, when somebody asks, when
 // the pace changes, or when an idle connection ends, which is then seen at once and
 // not at the next poll. False: ctx ended.
-func (w *Watcher) wait(ctx context.Context, conn *pgx.Conn, pause time.Duration) (a *ask, ok bool) {
-	var lost <-chan struct{}
-	if conn != nil && pause > pollFast {
-		idle, stop := context.WithCancel(ctx)
-		ended := make(chan struct{})
-		go func() {
-			defer close(ended)
-			for idle.Err() == nil && !conn.IsClosed() {
-				_, _ = conn.WaitForNotification(idle) // a cancelled wait leaves the connection usable
-			}
-		}()
-		defer func() { stop(); <-ended }() // nobody reads from it while it is asked
-		lost = ended
+func (w *Watcher) wait(ctx context.Context, pause time.Duration) (a *ask, ok bool) {
+	if w.line != nil && pause > pollFast {
+		w.line.rest(pause)
+		select {
+		case <-w.poke: // read anyhow
+		default:
+		}
+		select {
+		case got := <-w.asks:
+			return &got, ctx.Err() == nil
+		default:
+			return nil, ctx.Err() == nil
+		}
 	}
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
@@ -185,24 +192,23 @@ func (w *Watcher) wait(ctx context.Context, conn *pgx.Conn, pause time.Duration)
 	case got := <-w.asks:
 		return &got, true
 	case <-w.poke:
-	case <-lost:
 	case <-timer.C:
 	}
 	return nil, true
 }
 
-func (w *Watcher) pause(conn *pgx.Conn, retry time.Duration) time.Duration {
+func (w *Watcher) pause(retry time.Duration) time.Duration {
 	switch {
 	case w.Last().At.IsZero():
 		return 0
-	case conn == nil && w.fast.Load():
+	case w.line == nil && w.fast.Load():
 		return retryMin
-	case conn == nil:
+	case w.line == nil:
 		return retry
 	case w.fast.Load():
 		return pollFast
 	}
-	return pollSlow
+	return w.cfg.Beat.Next(time.Now(), pollSlow)
 }
 
 func (w *Watcher) saw(s State) {
@@ -217,27 +223,37 @@ func (w *Watcher) saw(s State) {
 
 // look asks once, over a new connection if there is none. A connection that failed
 // to answer is not used again: after a lost one PostgreSQL may be another.
-func (w *Watcher) look(ctx context.Context, conn *pgx.Conn) (*pgx.Conn, State) {
+func (w *Watcher) look(ctx context.Context) State {
 	s := State{At: time.Now()}
 	known := w.Last()
-	if conn == nil {
-		var err error
-		if conn, err = w.cfg.connect(ctx); err != nil {
+	if w.line == nil {
+		l, err := w.cfg.open(ctx)
+		if err != nil {
 			w.log.Debug("PostgreSQL not reached", zap.Error(err))
-			return nil, s
+			return s
 		}
+		w.mu.Lock()
+		w.line = l
+		w.mu.Unlock()
 		known = State{}
 	}
-	ctx, cancel := context.WithTimeout(ctx, w.cfg.Timeout)
-	defer cancel()
-	err := w.read(ctx, conn, known, &s)
-	if err != nil {
+	if err := w.read(ctx, known, &s); err != nil {
 		w.log.Debug("PostgreSQL lost", zap.Error(err))
-		closeConn(conn)
-		return nil, State{At: s.At}
+		w.hangUp()
+		return State{At: s.At}
 	}
 	s.Reachable = true
-	return conn, s
+	return s
+}
+
+func (w *Watcher) hangUp() {
+	w.mu.Lock()
+	l := w.line
+	w.line = nil
+	w.mu.Unlock()
+	if l != nil {
+		l.close()
+	}
 }
 
 // question is all that is asked again and again. Looking at the WAL receiver is a
@@ -268,12 +284,15 @@ const recoveryPace = time.Second
 
 // read fills in the state. What can't change on one connection is read once, and
 // the timeline when recovery has ended.
-func (w *Watcher) read(ctx context.Context, conn *pgx.Conn, known State, s *State) error {
+func (w *Watcher) read(ctx context.Context, known State, s *State) (err error) {
 	s.At = time.Now()
-	if err := conn.QueryRow(ctx, question).Scan(&s.InRecovery, &s.Streaming); err != nil {
+	if s.InRecovery, s.Streaming, err = w.line.ask(w.cfg.Timeout); err != nil {
 		return err
 	}
 	s.Streaming = s.Streaming && s.InRecovery
+	ctx, cancel := context.WithTimeout(ctx, w.cfg.Timeout)
+	defer cancel()
+	conn := w.line.conn
 	s.System, s.Version = known.System, known.Version
 	if !known.Reachable {
 		const identity = `select system_identifier::text, current_setting('server_version_num')::int from pg_catalog.pg_control_system()`

@@ -19,6 +19,7 @@ const (
 	managerPath  = "/org/freedesktop/systemd1"
 	managerName  = "org.freedesktop.systemd1"
 	managerIface = managerName + ".Manager"
+	ownerChanged = "org.freedesktop.DBus.NameOwnerChanged"
 	// reconnectAfter is how soon a lost connection is made again, and redialEvery how
 	// often that is tried while it fails; subscribers look for themselves meanwhile.
 	reconnectAfter = 100 * time.Millisecond
@@ -141,6 +142,13 @@ func (s *Signals) listen(ctx context.Context, heard func()) error {
 			if !ok {
 				return errors.New("the connection was lost")
 			}
+			if sig.Name == ownerChanged {
+				if owner, _ := arg[string](sig, 2); owner != "" {
+					// It connected to the bus anew, and may not know any more who subscribed.
+					return errors.New("systemd is on the bus anew")
+				}
+				continue
+			}
 			s.take(sig)
 		}
 	}
@@ -152,6 +160,10 @@ func (s *Signals) subscribe(ctx context.Context, c *godbus.Conn, bus bool) error
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	if bus {
+		if err := c.AddMatchSignalContext(ctx, godbus.WithMatchSender("org.freedesktop.DBus"), godbus.WithMatchObjectPath("/org/freedesktop/DBus"),
+			godbus.WithMatchInterface("org.freedesktop.DBus"), godbus.WithMatchMember("NameOwnerChanged"), godbus.WithMatchArg(0, managerName)); err != nil {
+			return fmt.Errorf("ask the bus who systemd is: %w", err)
+		}
 		for _, member := range []string{"UnitFilesChanged", "Reloading"} {
 			if err := c.AddMatchSignalContext(ctx, godbus.WithMatchSender(managerName), godbus.WithMatchObjectPath(managerPath),
 				godbus.WithMatchInterface(managerIface), godbus.WithMatchMember(member)); err != nil {
@@ -228,11 +240,14 @@ func (s *Signals) tellUnit(path godbus.ObjectPath, active string) {
 	}
 }
 
+// tellAll tells everybody to look. What is told of a unit after it is news, whatever
+// was told before: in between, states may have passed unheard.
 func (s *Signals) tellAll() {
 	s.mu.Lock()
 	var tell []func()
 	for _, subs := range s.subs {
 		for _, sub := range subs {
+			sub.last = ""
 			tell = append(tell, sub.changed)
 		}
 	}
@@ -245,7 +260,7 @@ func (s *Signals) tellAll() {
 // dialSignals reaches systemd over the system bus, or over its own socket where
 // there is no bus (root only).
 func dialSignals(ctx context.Context) (*godbus.Conn, bool, error) {
-	c, err := godbus.ConnectSystemBus(godbus.WithContext(ctx))
+	c, err := godbus.ConnectSystemBus(godbus.WithContext(ctx), inOrder())
 	if err == nil {
 		return c, true, nil
 	}
@@ -256,9 +271,16 @@ func dialSignals(ctx context.Context) (*godbus.Conn, bool, error) {
 	return c, false, nil
 }
 
+// inOrder has signals come in the order in which they were sent. The library's own
+// way mixes them up when more than a few wait, and of two states told the wrong way
+// round the older would be taken for the present one.
+func inOrder() godbus.ConnOption {
+	return godbus.WithSignalHandler(godbus.NewSequentialSignalHandler())
+}
+
 // dialPeer connects without a bus: nobody to say hello to.
 func dialPeer(ctx context.Context, address string) (*godbus.Conn, error) {
-	c, err := godbus.Dial(address, godbus.WithContext(ctx))
+	c, err := godbus.Dial(address, godbus.WithContext(ctx), inOrder())
 	if err != nil {
 		return nil, err
 	}

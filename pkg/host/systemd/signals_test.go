@@ -98,7 +98,9 @@ func (p *peer) messages(c net.Conn, r *bufio.Reader) {
 			godbus.FieldReplySerial: godbus.MakeVariant(m.Serial()),
 		}})
 		p.mu.Unlock()
-		p.subscribed <- struct{}{}
+		if member, _ := m.Headers[godbus.FieldMember].Value().(string); member == "Subscribe" {
+			p.subscribed <- struct{}{}
+		}
 	}
 }
 
@@ -155,11 +157,16 @@ func TestSignals(t *testing.T) {
 			t.Errorf("%s: told %v, want %v", what, got, want)
 		}
 	}
-	// Subscribing may tell, depending on which of the two came first.
-	time.Sleep(100 * time.Millisecond)
-	for len(told) > 0 {
-		<-told
+	quiet := func() {
+		for {
+			select {
+			case <-told:
+			case <-time.After(100 * time.Millisecond):
+				return
+			}
+		}
 	}
+	quiet() // subscribing may tell, depending on which of the two came first
 	for _, step := range []struct {
 		what string
 		act  func()
@@ -181,6 +188,13 @@ func TestSignals(t *testing.T) {
 		step.act()
 		expect(step.what, step.want)
 	}
+	for range 500 { // more than may wait at once
+		p.active("haproxy@c.service", "active")
+		p.active("haproxy@c.service", "failed")
+	}
+	quiet()
+	p.active("haproxy@c.service", "active")
+	expect("the last of very many states was another one", true)
 	p.shut()
 	p.open()
 	<-p.subscribed
@@ -191,4 +205,34 @@ func TestSignals(t *testing.T) {
 	time.Sleep(20 * time.Millisecond)
 	p.active("haproxy@c.service", "failed")
 	expect("nobody watches any more", false)
+}
+
+// A systemd that connects to the bus anew, as when it executes itself, has forgotten
+// who subscribed; the connection to the bus is none the worse.
+func TestSystemdComesToTheBusAnew(t *testing.T) {
+	p := newPeer(t)
+	s := newSignals(nil, func(ctx context.Context) (*godbus.Conn, bool, error) {
+		c, err := dialPeer(ctx, "unix:path="+p.path)
+		return c, true, err
+	})
+	defer s.Close()
+	told := make(chan struct{}, 100)
+	go s.Watch(t.Context(), "haproxy@c.service", func() { told <- struct{}{} })
+	<-p.subscribed
+	<-told
+	owner := func(before, now string) {
+		p.signal("/org/freedesktop/DBus", "org.freedesktop.DBus", "NameOwnerChanged", managerName, before, now)
+	}
+	owner(":1.1", "")
+	owner("", ":1.7")
+	select {
+	case <-p.subscribed:
+	case <-time.After(5 * time.Second):
+		t.Fatal("not subscribed again")
+	}
+	select {
+	case <-told: // nobody heard what happened meanwhile
+	case <-time.After(5 * time.Second):
+		t.Error("not told that something may have been missed")
+	}
 }

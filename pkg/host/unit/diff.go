@@ -58,7 +58,7 @@ func (t *task) diff(ctx context.Context) (plan.Diff, error) {
 			out = append(out, f.Path+" "+d.String())
 		}
 	}
-	st, err := t.opts.Systemd.Status(ctx, rec.Unit)
+	st, err := t.opts.Systemd.Brief(ctx, rec.Unit)
 	if err != nil {
 		return nil, err
 	}

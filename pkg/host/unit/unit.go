@@ -79,6 +79,8 @@ type Program interface {
 // Systemd is what the driver needs of it.
 type Systemd interface {
 	Status(ctx context.Context, unit string) (systemd.State, error)
+	// Brief has no process, restarts and result.
+	Brief(ctx context.Context, unit string) (systemd.State, error)
 	Start(ctx context.Context, unit string) error
 	Stop(ctx context.Context, unit string) error
 	Enable(ctx context.Context, unit string) error

@@ -32,6 +32,7 @@ func (s *Server) header() *pb.ResponseHeader { return &pb.ResponseHeader{Revisio
 // Range implements pb.KVClient.
 func (c *conn) Range(ctx context.Context, r *pb.RangeRequest, _ ...grpc.CallOption) (*pb.RangeResponse, error) {
 	return call(ctx, c, func() (*pb.RangeResponse, error) {
+		c.server.reads++
 		return c.server.rangeAt(r, c.server.now())
 	})
 }

@@ -35,6 +35,14 @@ type Server struct {
 	links     map[string]*link
 	// changed is closed and replaced whenever a stream may have something to say.
 	changed chan struct{}
+	reads   int
+}
+
+// Reads is how many ranges were read so far, by whomever.
+func (s *Server) Reads() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.reads
 }
 
 // New returns an empty etcd; like a real one it is at revision 1.

@@ -13,6 +13,7 @@ import (
 // Systemd is everything that the real one and the fake both do.
 type Systemd interface {
 	Status(ctx context.Context, unit string) (systemd.State, error)
+	Brief(ctx context.Context, unit string) (systemd.State, error)
 	Start(ctx context.Context, unit string) error
 	Stop(ctx context.Context, unit string) error
 	ReloadUnit(ctx context.Context, unit string) error
@@ -58,8 +59,14 @@ func Conformance(t *testing.T, s Systemd) {
 	}
 	state := func(unit string) systemd.State {
 		t.Helper()
+		brief, err := s.Brief(ctx, unit)
+		do("brief", err)
 		st, err := s.Status(ctx, unit)
 		do("status", err)
+		want := st
+		if want.MainPID, want.Restarts, want.Result = 0, 0, ""; brief != want {
+			t.Errorf("brief state of %s: %+v, want %+v", unit, brief, want)
+		}
 		return st
 	}
 

@@ -135,6 +135,13 @@ func (f *Fake) Status(ctx context.Context, unit string) (systemd.State, error) {
 	return *f.unit(unit), nil
 }
 
+// Brief is Status without what only a service has.
+func (f *Fake) Brief(ctx context.Context, unit string) (systemd.State, error) {
+	s, err := f.Status(ctx, unit)
+	s.MainPID, s.Restarts, s.Result = 0, 0, ""
+	return s, err
+}
+
 // Start starts a unit.
 func (f *Fake) Start(_ context.Context, unit string) error {
 	if err := f.act("start", unit); err != nil {
