@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/pgctrl/pgctrl/pkg/keys"
+	"github.com/pgctrl/pgctrl/pkg/kv"
 	"github.com/pgctrl/pgctrl/pkg/store"
 )
 
@@ -35,8 +38,9 @@ type Agent struct {
 	full      atomic.Bool                  // etcd refuses writes
 	restock   chan struct{}                // makes the presence record anew
 	plans     atomic.Pointer[store.Mirror]
-	overrides *overrides // what a person holds by hand
-	store     *guard     // whether the etcd at hand is the one that was trusted
+	listed    chan struct{} // closed once etcd was asked for this node's plans
+	overrides *overrides    // what a person holds by hand
+	store     *guard        // whether the etcd at hand is the one that was trusted
 
 	mu       sync.Mutex
 	clusters map[string]*cluster
@@ -58,7 +62,7 @@ func New(o Options) (*Agent, error) {
 	a := &Agent{
 		o: o, log: o.Log.With(zap.String("node", o.Node)), metrics: newMetrics(o.Registry),
 		keeper: keeper{dir: o.StateDir}, started: time.Now(), machine: machine,
-		admitted: make(chan struct{}), restock: make(chan struct{}, 1), clusters: map[string]*cluster{}, beats: map[string]time.Time{},
+		admitted: make(chan struct{}), restock: make(chan struct{}, 1), listed: make(chan struct{}), clusters: map[string]*cluster{}, beats: map[string]time.Time{},
 	}
 	a.reports = newReporter(a)
 	all, err := a.keeper.all()
@@ -127,6 +131,7 @@ func (a *Agent) followPlans(ctx context.Context, client *store.Client) {
 	l := a.o.Layout
 	m := store.NewMirror(client, store.MirrorOptions{
 		Name: "plans", Prefixes: []string{l.NodePlans(a.o.Node), l.StoreKey(), l.AliveKey(a.o.Node)}, Stream: "bulk", Beat: a.o.Beat, Log: a.log,
+		Project: eachRevision(l.NodePlans(a.o.Node)),
 	})
 	m.OnChange(func(rev int64, cs []store.Change) {
 		// Which etcd this is comes before any plan of it.
@@ -143,8 +148,52 @@ func (a *Agent) followPlans(ctx context.Context, client *store.Client) {
 		}
 	})
 	a.plans.Store(m)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		select {
+		case <-m.Ready(): // and every cluster has its plans
+			close(a.listed)
+		case <-ctx.Done():
+		}
+	})
 	if err := m.Run(ctx); err != nil {
 		a.log.Error("mirror of plans ended", zap.Error(err))
+	}
+	wg.Wait()
+}
+
+// waitForPlans waits until etcd was asked for this node's plans, so that no older plan
+// from disk takes the place of a newer one in force; for PlansWithin of the agent's life,
+// because without etcd the kept ones are the best there are. False: ctx ended.
+func (a *Agent) waitForPlans(ctx context.Context) bool {
+	timer := time.NewTimer(time.Until(a.started.Add(PlansWithin)))
+	defer timer.Stop()
+	select {
+	case <-a.listed:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return ctx.Err() == nil
+}
+
+// waitsForPlans reports whether waitForPlans would.
+func (a *Agent) waitsForPlans(now time.Time) bool {
+	select {
+	case <-a.listed:
+		return false
+	default:
+		return now.Sub(a.started) < PlansWithin
+	}
+}
+
+// eachRevision makes a plan that is written again with the same bytes news: whoever
+// wrote it waits for an answer to that revision.
+func eachRevision(plans string) func(kv.KV) []byte {
+	return func(e kv.KV) []byte {
+		if !strings.HasPrefix(e.Key, plans) {
+			return e.Value
+		}
+		return strconv.AppendInt(nil, e.ModRevision, 10)
 	}
 }
 

@@ -45,15 +45,28 @@ type cluster struct {
 	replication string
 	// recoveryTimeline is the value of observed.FactRecoveryTimeline; 0: not reported.
 	recoveryTimeline int64
-	heldRoute        *Override // as the routes last found it; nil: none
-	freeze           *freeze   // the file, as the worker last found it; nil: there is none
-	events           *events   // what may have drifted
+	// turn is this node's turn to repair; nil: it has none. The worker's own, as is life,
+	// which ends with the worker and not with one act of it.
+	turn *turn
+	life context.Context
+	// led is what is known of this node's member as a primary.
+	led       ledOn
+	heldRoute *Override // as the routes last found it; nil: none
+	freeze    *freeze   // the file, as the worker last found it; nil: there is none
+	events    *events   // what may have drifted
 	// why is what stands in the way of a confirmation; asserted what routes are held.
 	why      *observed.Condition
 	asserted map[string]assertion
 	facts    map[string]string
+	// unsaid: a report waits for a fresh view of etcd.
+	unsaid bool
 	// eventAt is when the oldest event arrived that routes have not acted on.
 	eventAt time.Time
+
+	// contestedAt is when a HAProxy of this node last got no answer about the primary,
+	// proof what was found out about it since.
+	contestedAt time.Time
+	proof       plan.Proof
 
 	vip *vip
 
@@ -61,7 +74,7 @@ type cluster struct {
 	notBefore time.Time
 	failedOn  basis
 
-	wakeRoutes, wakeConfirm, wakeWork, wakeLocal chan struct{}
+	wakeRoutes, wakeConfirm, wakeWork, wakeLocal, wakeProof, wakeLed chan struct{}
 }
 
 func newCluster(a *Agent, name string) *cluster {
@@ -78,6 +91,12 @@ func newCluster(a *Agent, name string) *cluster {
 		wakeConfirm: make(chan struct{}, 1),
 		wakeWork:    make(chan struct{}, 1),
 		wakeLocal:   make(chan struct{}, 1),
+		wakeProof:   make(chan struct{}, 1),
+		wakeLed:     make(chan struct{}, 1),
+	}
+	var err error
+	if c.led, err = a.keeper.loadLed(name); err != nil {
+		c.log.Error("which timeline this node's member led is not known any more", zap.Error(err))
 	}
 	c.vip = newVIP(c)
 	c.drivers = a.o.Host.Drivers(name, c.secrets.lookup)
@@ -96,7 +115,7 @@ func poke(ch chan struct{}) {
 // run starts the cluster's goroutines and returns when all have ended.
 func (c *cluster) run(ctx context.Context) {
 	var wg sync.WaitGroup
-	for _, f := range []func(context.Context){c.routeLoop, c.confirmLoop, c.watchPostgres, c.workLoop, c.vip.run, c.follow} {
+	for _, f := range []func(context.Context){c.routeLoop, c.confirmLoop, c.proofLoop, c.watchPostgres, c.keepLed, c.workLoop, c.vip.run, c.follow} {
 		wg.Go(func() { f(ctx) })
 	}
 	wg.Wait()
@@ -196,6 +215,7 @@ func (c *cluster) lookLocked() state {
 			c.state.view.FreshAt = time.Time{}
 		}
 	}
+	c.provenLocked()
 	s := c.state
 	rec, _ := c.a.store.store()
 	s.view.Store, s.view.UID = rec.Incarnation, c.uid

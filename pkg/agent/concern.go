@@ -76,6 +76,11 @@ type concern struct {
 	// removed says what became of a removal, once all of it is done; empty before.
 	removed string
 
+	// thaws: a freeze is on, or over and not everything as planned since; thawedAt is
+	// when it was found to be over. thaws is guarded by the cluster's mu.
+	thaws    bool
+	thawedAt time.Time
+
 	waiting  bool      // for a secret; the worker's own
 	received time.Time // when plan arrived; zero once it converged
 	failing  map[string]*failure

@@ -127,6 +127,7 @@ func (c *cluster) confirm(ctx context.Context) action {
 	if foreign || c.a.usurped.Load() {
 		return action{}
 	}
+	defer c.noteLed(s, p.Local)
 	act := decideConfirm(c.a.o.Node, info, s, p, now)
 	if watcher != nil {
 		watcher.Fast(act.Fast)

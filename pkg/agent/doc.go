@@ -18,13 +18,17 @@
 //	             on the "fast" stream that all clusters share and no bulk enters
 //	routeLoop    the only one that tells this cluster's HAProxy where clients go
 //	confirmLoop  the only one that writes this cluster's primary key
+//	proofLoop    looks for proof of its own while HAProxy gets no answer from the primary's
+//	             Patroni; at rest otherwise
+//	keepLed      puts on disk on which timeline this node's PostgreSQL led
 //	watchPostgres  the standing connection to this node's own PostgreSQL
 //	workLoop     plans: compare, apply, report; one concern after another
 //	Watch        one for each unit: notes that it may have drifted, wakes workLoop
 //	vip.run      the only one that adds, refreshes and removes the virtual address, by
-//	             plan.Hold; beside it, while there is one, four that ask: the kernel for
+//	             plan.Hold; beside it, while there is one, five that ask: the kernel for
 //	             changes, the local Patroni, etcd for the leader key's lease, the network
-//	             for other holders; and one for each write of the record
+//	             for other holders, now and then and when one is taken by hand; and one for
+//	             each write of the record
 //
 // # Ordering
 //
@@ -53,6 +57,7 @@
 //	what fails                         what the agent does
 //	etcd, or the way to it             keeps everything; after 3 s stops asserting, so HAProxy's checks
 //	                                   decide; plans in force are still compared with the host
+//	its disk has an older plan         asks etcd first, for 3 s at most
 //	etcd, already at boot              applies the files of kept plans; no routes, no Patroni
 //	                                   configuration; a stopped Patroni stays stopped
 //	this agent, killed or hung         "health down" lapses and HAProxy's checks decide; others go on; 1 s
@@ -64,6 +69,8 @@
 //	own PostgreSQL is in recovery      withdraws at once
 //	another PostgreSQL on the port     never confirms it: WrongSystem
 //	a second Patroni under our name    never confirms it: DuplicateMember
+//	the leader's Patroni does not      holds its server up while the lease lasts, PostgreSQL answers and the
+//	answer HAProxy's checks            leader's agent is there; then the checks decide
 //	HAProxy does not answer            asserts again every 500 ms, as an edge; the report says NotAnswering
 //	a driver refuses                   the last good state stays; tried again after 0.5 s to 30 s, at once
 //	                                   when a newer plan comes; the report has the program's words
@@ -77,6 +84,8 @@
 //	etcd is full                       keeps everything, holds routes; says so, and tries to write seldom
 //	own disk is full                   what is planned is applied; the report says NotKept
 //	a person holds a route by hand     holds it, whatever etcd says, until its time is over
+//	a person takes the address by hand takes and keeps it while PostgreSQL takes writes, until its time
+//	                                   is over, or etcd or the network names another holder
 //	another machine has our node name  at the start: waits and says so; later: stands still until it is free
 //	the virtual address, etcd away     kept while the lease lasts (its seconds - 5) or Patroni on loopback
 //	                                   says yes; not taken
@@ -86,6 +95,8 @@
 //	a freeze file exists               applies and repairs nothing of the cluster, takes plans in, answers
 //	                                   them with Frozen and what differs; follows the leader as ever
 //	a plan carries a freeze            the same for that concern, until its time by this clock
+//	a freeze ends                      repairs what drifted in its turn among the cluster's nodes; without
+//	                                   etcd by the clock, 1.5 s apart
 //	drift comes back again and again   repairs it after 2, 4 ... 30 s and says DriftReturns
 //	inotify or D-Bus is away           compares every 2 s, as ever
 //	a secret is absent                 WaitingForSecret; looked for every second; what is loaded is kept so

@@ -39,6 +39,9 @@ type Host struct {
 	// Repairs returns, once each, what the Router undid of what was set by hand in a
 	// unit's running program; nil: it does not say.
 	Repairs func(unit string) []Repair
+	// Contested reports whether the Router's last Assert found a read-write server of
+	// the unit that is held up although its check gets no answer; nil: it does not say.
+	Contested func(unit string) bool
 }
 
 // Watcher notices that a resource may no longer be what was applied.
@@ -86,6 +89,8 @@ type PostgresState struct {
 	// System is the system identifier of the cluster that answered.
 	System   string
 	Timeline int64
+	// Data tells its data directory from one that was copied anew in its place.
+	Data int64
 	// At is when the question was *asked*. Monotonic. An answer proves nothing about
 	// a leadership that began after it.
 	At time.Time
@@ -102,9 +107,12 @@ type PostgresWatcher interface {
 	Fast(on bool)
 }
 
-// Peers asks Patroni on any member of the cluster; GET /patroni needs no password.
+// Peers asks Patroni and PostgreSQL of any member of the cluster, what needs no password.
 type Peers interface {
 	Status(ctx context.Context, m plan.Member) (patroni.Status, error)
+	// Answers asks the member's PostgreSQL on its port, without logging in; nil: it
+	// answered, which says nothing about what it would do.
+	Answers(ctx context.Context, m plan.Member) error
 }
 
 // Inventory says what the machine is and has.

@@ -30,6 +30,10 @@ const (
 	// waits. Promotion took 0.12 to 0.25 s from the leader key on (measured); the
 	// logins that follow are through well before the second is over.
 	SettleAfterMove = time.Second
+	// PlansWithin is how long after its start an agent waits for etcd's plans before it
+	// acts on those it kept: a disk may hold older ones than those in force. It is short
+	// against the lifetime of a virtual address, and etcd answers within milliseconds.
+	PlansWithin = 3 * time.Second
 	// RetryCap is the longest pause between two attempts to apply a plan.
 	RetryCap = 30 * time.Second
 	// ReportEvery is the shortest time between two writes of one report: 5 a second.

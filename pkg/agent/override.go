@@ -23,8 +23,8 @@ import (
 const (
 	// OverrideRoute holds a cluster's read-write routes at Member.
 	OverrideRoute = "route"
-	// OverrideVIP has this node take or drop a cluster's address, as Act says. Storage
-	// only: whoever decides about the address asks Agent.VIPOverride at every decision.
+	// OverrideVIP has this node take or drop a cluster's address, as Act says; package
+	// plan decides what that is worth (plan.Hand).
 	OverrideVIP = "vip"
 )
 
@@ -35,6 +35,10 @@ const MaxOverride = 24 * time.Hour
 // ErrOverride means that what was asked for can't be held.
 var ErrOverride = errors.New("can't hold this by hand")
 
+// ErrUnknown means that it can be held only by somebody who knows what the agent
+// can't find out.
+var ErrUnknown = errors.New("this can't be found out")
+
 // Override is one thing that a person holds on this node, against what the agent
 // would do. It works with etcd away, outlives the agent (not a boot of the host),
 // and ends by itself.
@@ -42,7 +46,10 @@ type Override struct {
 	Kind    string `json:"kind"`
 	Cluster string `json:"cluster"`
 	Member  string `json:"member,omitempty"` // of a route
-	Act     string `json:"act,omitempty"`    // of a vip: take or drop
+	// Act is a vip's; Knowing: etcd could not be asked when it was taken, as was said
+	// knowingly.
+	Act     plan.HandAct `json:"act,omitempty"`
+	Knowing bool         `json:"knowing,omitempty"`
 	// For is how long it was asked for; Until the wall time at which it ends. The
 	// agent that took it counts For on the monotonic clock; the next one takes what
 	// is left until Until, and at most For, so a clock set back prolongs nothing.
@@ -53,10 +60,23 @@ type Override struct {
 
 // String is what is held.
 func (o Override) String() string {
-	if o.Kind == OverrideVIP {
-		return fmt.Sprintf("%s of the address of %s", o.Act, o.Cluster)
+	switch {
+	case o.Kind == OverrideVIP && o.Act == plan.HandDrop:
+		return fmt.Sprintf("virtual address of %s kept off this node", o.Cluster)
+	case o.Kind == OverrideVIP && o.Knowing:
+		return fmt.Sprintf("virtual address of %s taken to this node without etcd", o.Cluster)
+	case o.Kind == OverrideVIP:
+		return fmt.Sprintf("virtual address of %s taken to this node", o.Cluster)
 	}
 	return fmt.Sprintf("read-write routes of %s held at %s", o.Cluster, o.Member)
+}
+
+// Off is the command that ends it.
+func (o Override) Off() string {
+	if o.Kind == OverrideVIP {
+		return fmt.Sprintf("pgagent vip %s %s --off", o.Act, o.Cluster)
+	}
+	return fmt.Sprintf("pgagent route %s --off", o.Cluster)
 }
 
 // condition says in a report that something is held. It is true: nothing is wrong,
@@ -69,7 +89,7 @@ func (o Override) condition(node string) observed.Condition {
 	return observed.Condition{
 		Type: observed.Healthy, Status: observed.True, Reason: observed.Overridden,
 		Message: fmt.Sprintf("%s by hand on node %s%s, until %s", o, node, by, o.Until.UTC().Format(time.RFC3339)),
-		Next:    fmt.Sprintf("pgagent %s %s --off (on %s)", o.Kind, o.Cluster, node),
+		Next:    fmt.Sprintf("%s (on %s)", o.Off(), node),
 	}
 }
 
@@ -144,17 +164,30 @@ func (s *overrides) set(o Override, now time.Time) (Override, error) {
 	return o, s.saveLocked()
 }
 
-// off ends what is held; false: nothing was.
-func (s *overrides) off(kind, cluster, by string) bool {
+// off ends what is held, for a person or because of why; false: nothing was.
+func (s *overrides) off(kind, cluster, by, why string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	k := overrideKey{kind, cluster}
 	o, held := s.all[k]
 	if held {
-		s.log.Warn("no longer held by hand", zap.Stringer("override", o), zap.String("by", by))
+		s.log.Warn("no longer held by hand", zap.Stringer("override", o), zap.String("by", by), zap.String("why", why))
 		s.dropLocked(k)
 	}
 	return held
+}
+
+// etcdBack notes that etcd can be asked again: what was said without it counts no
+// more when it goes away another time.
+func (s *overrides) etcdBack(cluster string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	k := overrideKey{OverrideVIP, cluster}
+	if o, held := s.all[k]; held && o.Knowing {
+		o.Knowing = false
+		s.all[k] = o
+		s.keepLocked()
+	}
 }
 
 // get is what is held at this moment.
@@ -188,6 +221,10 @@ func (s *overrides) list(now time.Time) []Override {
 func (s *overrides) dropLocked(k overrideKey) {
 	delete(s.all, k)
 	delete(s.ends, k)
+	s.keepLocked()
+}
+
+func (s *overrides) keepLocked() {
 	if err := s.saveLocked(); err != nil {
 		s.log.Error("what is held by hand not written", zap.Error(err))
 	}

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -28,24 +29,16 @@ type Held struct {
 	Warning string `json:"warning,omitempty"`
 }
 
-// VIPOverride is what a person wants of a cluster's address on this node, at this
-// moment: Act is "take" or "drop". Whoever decides about the address asks it before
-// every decision: "drop" outranks every proof, "take" stands for the proofs of etcd
-// and for nothing else (the local instant check must still say that PostgreSQL takes
-// writes). It works without etcd.
-func (a *Agent) VIPOverride(cluster string) (Override, bool) {
-	return a.overrides.get(OverrideVIP, cluster, time.Now())
-}
-
-// Hold takes a wish. The error wraps ErrOverride when it makes no sense here.
-func (a *Agent) Hold(h Hold) (Held, error) {
+// Hold takes a wish. The error wraps ErrOverride when it makes no sense here, and
+// ErrUnknown when it only does to somebody who says that he knows.
+func (a *Agent) Hold(ctx context.Context, h Hold) (Held, error) {
 	c, err := a.clusterToHold(h.Override)
 	if err != nil {
 		return Held{}, err
 	}
 	h.Cluster = c.name
 	if h.Off {
-		if !a.overrides.off(h.Kind, c.name, h.By) {
+		if !a.overrides.off(h.Kind, c.name, h.By, "") {
 			return Held{}, fmt.Errorf("%w: nothing is held for %s", ErrOverride, c.name)
 		}
 		c.wakeAll()
@@ -58,6 +51,10 @@ func (a *Agent) Hold(h Hold) (Held, error) {
 	switch h.Kind {
 	case OverrideRoute:
 		if warning, err = c.checkRoute(h.Member); err != nil {
+			return Held{}, err
+		}
+	case OverrideVIP:
+		if h.Knowing, warning, err = c.vip.checkHand(ctx, h.Act, h.Knowing); err != nil {
 			return Held{}, err
 		}
 	default:
@@ -178,8 +175,10 @@ func (a *Agent) serveHold(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	held, err := a.Hold(h)
+	held, err := a.Hold(r.Context(), h)
 	switch {
+	case errors.Is(err, ErrUnknown):
+		http.Error(w, err.Error(), http.StatusConflict)
 	case errors.Is(err, ErrOverride):
 		http.Error(w, err.Error(), http.StatusBadRequest)
 	case err != nil:

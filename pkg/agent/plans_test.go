@@ -201,3 +201,27 @@ func TestPortInUseBeforeTheFirstApply(t *testing.T) {
 		expect(t, "nothing applied", slices.Contains(h.Events(), "apply haproxy@c.service"), false)
 	})
 }
+
+// TestPlanWrittenAgainIsAnswered: a plan put a second time, byte for byte, has another
+// revision, and a rollout waits for the answer to that one. The host is left alone.
+func TestPlanWrittenAgainIsAnswered(t *testing.T) {
+	simulate(t, func(t *testing.T, w *world) {
+		_, a2, _ := settle(t, w)
+		after(agent.SettleAfterMove)
+		n, conds := len(a2.host.Events()), len(w.report(2, "haproxy").Conditions)
+		rev := w.etcd.Put(layout.PlanKey("pg2", "c", "haproxy"), string(plan.Encode(haproxyPlan(2))))
+		after(time.Second)
+		r := w.report(2, "haproxy")
+		expect(t, "the report answers the newer revision", r.Plan, rev)
+		expect(t, "done", r.Done(rev), true)
+		expect(t, "acts on the host", len(a2.host.Events()), n)
+		expect(t, "conditions", len(r.Conditions), conds)
+		// The same after a list: nothing of the watch was heard.
+		w.etcd.Cut("pg2")
+		rev = w.etcd.Put(layout.PlanKey("pg2", "c", "haproxy"), string(plan.Encode(haproxyPlan(2))))
+		after(time.Minute)
+		w.etcd.Heal("pg2")
+		after(20 * time.Second)
+		expect(t, "after a list", w.report(2, "haproxy").Plan, rev)
+	})
+}

@@ -221,6 +221,9 @@ func (a *Agent) end(c *cluster) bool {
 	if c.stop != nil {
 		c.stop()
 	}
+	if err := a.keeper.forgetLed(c.name); err != nil {
+		c.log.Error("what is left of the cluster stays on disk", zap.Error(err))
+	}
 	c.log.Info("nothing of the cluster is left here; no longer following it")
 	return true
 }

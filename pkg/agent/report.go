@@ -20,13 +20,15 @@ import (
 
 // submit composes a concern's report and hands it to the reporter. A stale view
 // makes none: its conditions would be about this agent's link to etcd, and by the
-// time etcd could be told they are no longer true.
+// time etcd could be told they are no longer true. It is made once the view is fresh.
 func (c *cluster) submit(con *concern, conds []observed.Condition, s state, now time.Time) {
+	say := fresh(s.view, now) || s.back || c.foreign()
 	c.mu.Lock()
 	r := c.composeLocked(con, conds, s, now)
 	con.report = r
+	c.unsaid = c.unsaid || !say
 	c.mu.Unlock()
-	if fresh(s.view, now) || s.back || c.foreign() {
+	if say {
 		c.a.reports.submit(c.a.o.Layout.ObservedKey(c.a.o.Node, c.name, con.name), r)
 	}
 }
@@ -73,6 +75,9 @@ func (c *cluster) composeLocked(con *concern, conds []observed.Condition, s stat
 		}
 		if c.replication == observed.ReplicationWaiting && c.recoveryTimeline > 0 {
 			r.Facts[observed.FactRecoveryTimeline] = strconv.FormatInt(c.recoveryTimeline, 10)
+		}
+		if t := c.forkedLocked(); t > 0 {
+			r.Facts[observed.FactForked] = strconv.FormatInt(t, 10)
 		}
 	}
 	if con.name == vipConcern {

@@ -53,14 +53,19 @@ type routed struct {
 
 // assertRoutes asserts every route of the cluster once and says when to do it again.
 func (c *cluster) assertRoutes(ctx context.Context) time.Duration {
+	now := time.Now()
 	c.mu.Lock()
 	s, eventAt, work := c.lookLocked(), c.eventAt, c.routedLocked()
 	c.eventAt = time.Time{}
+	say := c.unsaid && fresh(s.view, now)
+	c.unsaid = c.unsaid && !say
 	c.mu.Unlock()
-	now := time.Now()
+	if say {
+		poke(c.wakeWork)
+	}
 	c.observeView(s.view, now)
 	o, held := c.a.overrides.get(OverrideRoute, c.name, now)
-	if c.noteHeld(o, held); !held && (!fresh(s.view, now) || c.foreign() || c.a.usurped.Load()) {
+	if c.noteHeld(o, held); !held && (!fresh(s.view, now) || c.foreign() || c.a.usurped.Load() || c.a.waitsForPlans(now)) {
 		c.lapse()
 		return c.a.o.Beat.Next(now, AssertEvery)
 	}
@@ -70,6 +75,7 @@ func (c *cluster) assertRoutes(ctx context.Context) time.Duration {
 			u.HandsOff = w.frozen
 			c.assertUnit(ctx, u, w.reset, s.view, why, eventAt)
 			c.repairedByRouter(w.concern, u.Unit)
+			c.contest(u.Unit, now)
 		}
 	}
 	now = time.Now()
@@ -139,7 +145,7 @@ func (c *cluster) assertUnit(ctx context.Context, u plan.Unit, reset bool, v pla
 	c.mu.Lock()
 	last := c.asserted[u.Unit]
 	c.mu.Unlock()
-	edge := reset || last.err != nil || !last.targets.Equal(u.Targets)
+	edge := reset || last.err != nil || last.targets == nil || !last.targets.Same(u.Targets)
 	bounded, cancel := context.WithTimeout(ctx, AssertTimeout)
 	defer cancel()
 	moves, err := c.a.o.Host.Router.Assert(bounded, u, edge)
@@ -193,7 +199,7 @@ func updateFacts(facts map[string]string, u plan.Unit) bool {
 		for _, name := range slices.Sorted(maps.Keys(servers)) {
 			t := servers[name]
 			kept := t.Held == plan.Leave && t.Start == plan.Leave && slices.Contains(before, name)
-			if t.Held == plan.Up || t.Held == plan.Insist || t.Held == plan.Leave && t.Start == plan.Up || kept {
+			if t.Held.HoldsUp() || t.Held == plan.Leave && t.Start == plan.Up || kept {
 				up = append(up, name)
 			}
 		}

@@ -36,8 +36,10 @@ type vip struct {
 	another chan struct{}
 	// wakeLease asks for a reading of the leader key's lease now.
 	wakeLease chan struct{}
-	look      atomic.Bool // the kernel said that something changed
-	writes    sync.WaitGroup
+	// wakeNetwork asks the network who has the address now.
+	wakeNetwork chan struct{}
+	look        atomic.Bool // the kernel said that something changed
+	writes      sync.WaitGroup
 
 	// The cluster's mu guards the rest.
 	want    *plan.Address
@@ -56,10 +58,14 @@ type vip struct {
 	because      string
 	why, problem *observed.Condition // of the decision; of the driver
 	conflict     *observed.Condition
+	byHand       *Override // what a person holds, as it was last decided with; nil: nothing
 }
 
 func newVIP(c *cluster) *vip {
-	return &vip{c: c, wake: make(chan struct{}, 1), another: make(chan struct{}, 1), wakeLease: make(chan struct{}, 1)}
+	return &vip{
+		c: c, wake: make(chan struct{}, 1), another: make(chan struct{}, 1),
+		wakeLease: make(chan struct{}, 1), wakeNetwork: make(chan struct{}, 1),
+	}
 }
 
 // follow sets the address to follow the leader with; nil: none.
@@ -133,7 +139,7 @@ func (v *vip) run(ctx context.Context) {
 				poke(v.wake)
 			})
 		})
-		for _, f := range []func(context.Context, plan.Address){v.askPatroni, v.readLease, v.probe} {
+		for _, f := range []func(context.Context, plan.Address){v.askPatroni, v.readLease, v.readNetwork, v.probe} {
 			wg.Go(func() { f(part, *a) })
 		}
 		v.loop(part, *a)
@@ -152,7 +158,7 @@ func (v *vip) begin() {
 	now := time.Now()
 	v.known = plan.Holding{Began: now}
 	v.local, v.touched, v.looked, v.confirmedAt = plan.LocalProof{}, time.Time{}, time.Time{}, time.Time{}
-	v.because, v.why, v.problem, v.conflict, v.clock = "", nil, nil, nil, newClock()
+	v.because, v.why, v.problem, v.conflict, v.byHand, v.clock = "", nil, nil, nil, nil, newClock()
 	v.look.Store(true)
 }
 
@@ -193,12 +199,14 @@ func (v *vip) once(ctx context.Context, a plan.Address) time.Duration {
 		return dropRetry // without knowing what the host has nothing can be decided
 	}
 	now := time.Now()
+	hand := v.hand(now)
 	v.c.mu.Lock()
-	h, unsaid := v.holdingLocked(a, now)
+	h, unsaid := v.holdingLocked(a, now, hand.asHand())
 	touched := v.touched
 	v.c.mu.Unlock()
 	d := plan.Hold(h, now)
 	v.decided(h, d)
+	v.handDecided(hand, d)
 	if h.View.Leader.Member == h.Member && h.Lease.AskedAt.Before(h.LeaderAt) || h.Lease.AskedAt.Before(h.SteppedAt) {
 		poke(v.wakeLease)
 	}

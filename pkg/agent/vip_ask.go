@@ -120,16 +120,12 @@ func (v *vip) readOnce(ctx context.Context, client *store.Client) time.Duration 
 	if !leads || lease == 0 {
 		return next
 	}
-	ctx, cancel := context.WithTimeout(ctx, leaseTimeout)
-	defer cancel()
-	at := time.Now()
-	left, err := client.LeaseLeft(ctx, lease, c.a.o.Layout.Leader(c.name))
+	r, err := c.readLease(ctx, client, lease)
 	if err != nil {
-		c.log.Debug("leader key's lease not read", zap.Error(err))
 		return leaseEvery / 4
 	}
 	c.mu.Lock()
-	v.known.Lease = plan.LeaseReading{Lease: lease, AskedAt: at, Left: left}
+	v.known.Lease = r
 	c.mu.Unlock()
 	poke(v.wake)
 	return next
@@ -190,11 +186,7 @@ func judge(a plan.Address, macs []net.HardwareAddr, here, elsewhere bool) *obser
 	if len(macs) <= allowed {
 		return nil
 	}
-	names := make([]string, len(macs))
-	for i, m := range macs {
-		names[i] = m.String()
-	}
-	who := "answered for by " + strings.Join(names, " and ")
+	who := "answered for by " + strings.Join(macNames(macs), " and ")
 	switch {
 	case here:
 		who += " too"
@@ -230,7 +222,11 @@ func (v *vip) write(ctx context.Context, a plan.Address, held bool) time.Duratio
 	guards := []store.Guard{store.ModIs(key, s.vipRev)}
 	if held {
 		r.State = observed.VIPHeld
-		guards = append(guards, store.ValueIs(leader, []byte(own.Name)), store.ModIs(leader, r.Epoch))
+		if s.view.Leader.Member == "" { // by hand
+			guards = append(guards, store.ModIs(leader, 0))
+		} else {
+			guards = append(guards, store.ValueIs(leader, []byte(own.Name)), store.ModIs(leader, r.Epoch))
+		}
 	} else {
 		// From here on it is given up, whether the write arrives or not: an answer that is
 		// lost must not leave this agent believing that the address is still its own.

@@ -77,7 +77,7 @@ func (v *vip) hereLocked(here bool) {
 
 // holdingLocked is all that the decision is made of, at this moment. unsaid: this agent
 // gave the address up, and etcd does not say so yet.
-func (v *vip) holdingLocked(a plan.Address, now time.Time) (h plan.Holding, unsaid bool) {
+func (v *vip) holdingLocked(a plan.Address, now time.Time, hand plan.Hand) (h plan.Holding, unsaid bool) {
 	c := v.c
 	s := c.lookLocked()
 	own, _ := c.info.Own()
@@ -86,9 +86,11 @@ func (v *vip) holdingLocked(a plan.Address, now time.Time) (h plan.Holding, unsa
 		c.log.Warn("the wall clock stepped; what was proven before is void until etcd is read again")
 	}
 	h = v.known
-	h.Node, h.Member, h.Address = c.a.o.Node, own.Name, a.Network
+	h.Node, h.Member, h.Address, h.Hand = c.a.o.Node, own.Name, a.Network, hand
 	h.View, h.LeaderAt = s.view, s.leaderAt
-	h.Back, h.Usurped = s.back || c.foreignLocked(), c.a.usurped.Load()
+	// Before etcd was asked for the plan the address may be an older one's: it is kept if
+	// it is here, as with an etcd that can't be believed, and not taken.
+	h.Back, h.Usurped = s.back || c.foreignLocked() || c.a.waitsForPlans(now), c.a.usurped.Load()
 	h.Impostor = impostor(s.view, own, true)
 	h.Record = s.vip
 	if s.vip != nil && s.vipRev == v.given {
@@ -150,6 +152,9 @@ func (v *vip) reportLocked(r *observed.Report) {
 	}
 	if v.known.OnHost {
 		r.Facts[observed.FactVIP] = observed.VIPHeld
+	}
+	if v.byHand != nil {
+		r.Conditions = append(r.Conditions, v.byHand.condition(v.c.a.o.Node))
 	}
 	for _, c := range []*observed.Condition{v.problem, v.why, v.conflict} {
 		if c == nil {

@@ -24,6 +24,10 @@ const secretRetry = time.Second
 // with what was applied.
 func (c *cluster) workLoop(ctx context.Context) {
 	defer c.events.end()
+	c.life = ctx
+	if !c.a.waitForPlans(ctx) {
+		return
+	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	due := time.Now()
@@ -86,7 +90,7 @@ func (c *cluster) pass(ctx context.Context) time.Duration {
 		next = min(next, c.converge(ctx, name))
 	}
 	c.watch(ctx)
-	return next
+	return min(next, c.turnOver(time.Now()))
 }
 
 // converge resolves one concern's plan, applies what applies now, and reports.
@@ -100,6 +104,9 @@ func (c *cluster) converge(ctx context.Context, name string) time.Duration {
 	ok := false
 	next := DriftEvery
 	frozen := c.frozenConcern(con, p, now)
+	c.mu.Lock()
+	con.thawing(frozen != nil, now)
+	c.mu.Unlock()
 	if frozen != nil {
 		conds, next = append(conds, frozen.note(c.name, c.a.o.Node)), min(next, frozen.left(now))
 	} else if con.unsaved {
@@ -206,6 +213,7 @@ func (c *cluster) settle(con *concern, p plan.Plan, rev int64, ok bool) {
 		return
 	}
 	con.loaded = &p
+	con.thaws = c.freeze != nil || con.freeze != nil
 	c.vip.inForce(con.name, p)
 	if !con.received.IsZero() {
 		took := time.Since(con.received)
@@ -234,7 +242,11 @@ func (c *cluster) applyOne(ctx context.Context, con *concern, r plan.Resource, a
 		if cond, wait := c.holdBack(con, id, hash, time.Now()); wait > 0 {
 			return cond, wait
 		}
+		if cond, wait := c.waitsForTurn(con, r, diff); wait > 0 {
+			return cond, wait
+		}
 		err = c.apply(ctx, con, r, at)
+		c.turnUsed(err)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

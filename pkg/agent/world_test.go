@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
@@ -41,6 +42,27 @@ type world struct {
 	etcd   *model.Server
 	agents map[string]*running
 	logs   *syncBuffer
+	// slowPlans is how long etcd takes to list a node's plans.
+	slowPlans time.Duration
+}
+
+// client is a node's way to etcd.
+func (w *world) client(name string) *store.Client {
+	p := w.etcd.Connect(name)
+	return store.New(slowKV{p.KV, w}, p.Watcher, p.Lease, nil)
+}
+
+// slowKV takes its time to list plans, as an etcd does that is asked for many.
+type slowKV struct {
+	clientv3.KV
+	w *world
+}
+
+func (k slowKV) Get(ctx context.Context, key string, opts ...clientv3.OpOption) (*clientv3.GetResponse, error) {
+	if strings.HasPrefix(key, layout.Prefix(keys.Plan)) && k.w.slowPlans > 0 {
+		time.Sleep(k.w.slowPlans)
+	}
+	return k.KV.Get(ctx, key, opts...)
 }
 
 type running struct {
@@ -119,7 +141,7 @@ func (w *world) startOn(i int, dir string, h *agenttest.Host) *running {
 	a, err := agent.New(agent.Options{
 		Node: node(i), Address: func() string { return fmt.Sprintf("10.0.0.%d", i) }, Version: "test", StateDir: dir, Host: h.Wire(), Log: zap.New(core),
 		FreezeFile: filepath.Join(dir, "freeze"), OverrideFile: filepath.Join(dir, "overrides.json"), Registry: registry,
-		Connect: func(context.Context) (*store.Client, error) { return w.etcd.Client(node(i)), nil },
+		Connect: func(context.Context) (*store.Client, error) { return w.client(node(i)), nil },
 	})
 	if err != nil {
 		w.t.Fatal(err)

@@ -1,18 +1,15 @@
 package cli
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
+	"github.com/pgctrl/pgctrl/internal/typed"
 	"github.com/pgctrl/pgctrl/pkg/desired"
 	"github.com/pgctrl/pgctrl/pkg/keys"
 	"github.com/pgctrl/pgctrl/pkg/observed"
@@ -227,21 +224,19 @@ func (a *app) showRemoval(r removal) {
 }
 
 // confirmed wants the name typed: on the command line, or at a prompt on a terminal.
-func (a *app) confirmed(name, typed string) error {
-	if typed == "" {
-		f, is := a.In.(*os.File)
-		if !is || !term.IsTerminal(int(f.Fd())) {
+func (a *app) confirmed(name, word string) error {
+	if word == "" {
+		var asked bool
+		word, asked = typed.Word(a.In, a.Err, fmt.Sprintf("type %s to remove it: ", name))
+		switch {
+		case !asked:
 			return fail("this needs the name typed: --confirm %s. Nothing was written.", name)
-		}
-		fmt.Fprintf(a.Err, "type %s to remove it: ", name)
-		line, err := bufio.NewReader(a.In).ReadString('\n')
-		if err != nil && line == "" {
+		case word == "":
 			return fail("no name was typed. Nothing was written.")
 		}
-		typed = strings.TrimSpace(line)
 	}
-	if typed != name {
-		return fail("expected the name %s, found %s. Nothing was written.", name, typed)
+	if word != name {
+		return fail("expected the name %s, found %s. Nothing was written.", name, word)
 	}
 	return nil
 }

@@ -38,6 +38,7 @@ const (
 	VIP        Family = "vip"
 	Ready      Family = "ready"
 	Hold       Family = "hold"
+	Turn       Family = "turn"
 	Observed   Family = "observed"
 	Alive      Family = "alive"
 	Status     Family = "status"
@@ -146,6 +147,9 @@ func (l Layout) ReadyKey(cluster, member string) string { return l.root("ready",
 
 // ReadyPrefix is the range of a cluster's ready keys.
 func (l Layout) ReadyPrefix(cluster string) string { return l.root("ready", cluster, "") }
+
+// TurnKey is whose turn it is to repair what drifted in a cluster during a freeze.
+func (l Layout) TurnKey(cluster string) string { return l.root("turn", cluster) }
 
 // ObservedKey is a node's report on one plan.
 func (l Layout) ObservedKey(node, cluster, concern string) string {

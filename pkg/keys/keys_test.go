@@ -24,6 +24,7 @@ func TestParseUnderstandsEveryKey(t *testing.T) {
 		{l.PlanKey("n", "c", "haproxy"), keys.Ref{Family: keys.Plan, Node: "n", Cluster: "c", Concern: "haproxy"}},
 		{l.ObservedKey("n", "c", "haproxy"), keys.Ref{Family: keys.Observed, Node: "n", Cluster: "c", Concern: "haproxy"}},
 		{l.PrimaryKey("c"), keys.Ref{Family: keys.Primary, Cluster: "c"}},
+		{l.TurnKey("c"), keys.Ref{Family: keys.Turn, Cluster: "c"}},
 		{l.ReadyKey("c", "c-1"), keys.Ref{Family: keys.Ready, Cluster: "c", Doc: "c-1"}},
 		{l.AliveKey("n"), keys.Ref{Family: keys.Alive, Node: "n"}},
 		{l.StatusKey("c"), keys.Ref{Family: keys.Status, Cluster: "c"}},

@@ -76,7 +76,7 @@ func (l Layout) parseDerived(key string, parts []string) (Ref, error) {
 		if n == 1 {
 			return Ref{Family: f, Node: parts[1]}, nil
 		}
-	case Primary, VIP, Hold, Status, Changes, Formed:
+	case Primary, VIP, Hold, Turn, Status, Changes, Formed:
 		if n == 1 {
 			return Ref{Family: f, Cluster: parts[1]}, nil
 		}

@@ -46,6 +46,7 @@ const (
 	NotApplied         Reason = "NotApplied"
 	VersionUnavailable Reason = "VersionUnavailable"
 	NotStreaming       Reason = "NotStreaming"
+	Forked             Reason = "Forked"
 	FixedAtForming     Reason = "FixedAtForming"
 	RouteDiffers       Reason = "RouteDiffers"
 	Frozen             Reason = "Frozen"
@@ -108,6 +109,7 @@ var Meaning = map[Reason]string{
 	NotApplied:         "the agent has not yet applied the newest plan",
 	VersionUnavailable: "no PostgreSQL version is installed on all the cluster's nodes",
 	NotStreaming:       "a replica does not stream from the leader",
+	Forked:             "a member led on a timeline whose number another member took as well, so it has WAL that its leader never had and can't follow; Patroni and pg_rewind see nothing of it",
 	RouteDiffers:       "a node does not send a read-write service to the confirmed primary",
 	Frozen:             "a freeze (pgctrl freeze, or a file on the node) says to leave it alone: nothing is applied or repaired until it ends or the file is removed; routes still follow the leader",
 	DriftReturns:       "what is put right on a host is changed again each time; it is repaired less often until that stops",

@@ -88,6 +88,12 @@ type Ready struct {
 	Lag    string `json:"lag,omitempty"`
 }
 
+// Turn is whose turn it is to repair what drifted in a cluster during a freeze, under
+// that agent's lease (R15).
+type Turn struct {
+	Node string `json:"node"`
+}
+
 // Alive is a node's leased presence.
 type Alive struct {
 	Schema int    `json:"schema"`
@@ -149,6 +155,9 @@ const (
 	// FactRecoveryTimeline is, beside ReplicationWaiting, the timeline that the member
 	// recovers along. One higher than the leader's is a fork: it can't follow.
 	FactRecoveryTimeline = "recovery_timeline"
+	// FactForked is the timeline on which the member led, and of which another member
+	// is or was the confirmed primary: two forks have one number.
+	FactForked = "forked_timeline"
 )
 
 // Condition returns the report's condition of the given type.

@@ -74,6 +74,10 @@ type Holding struct {
 	// one; zero: never. What was proven before it is void until etcd was read again:
 	// whichever clock was wrong, remaining seconds can't be counted with it.
 	SteppedAt time.Time
+	// Hand is what a person wants of the address here, Others what the network last
+	// said, which counts for that alone.
+	Hand   Hand
+	Others NetworkReading
 	// Began is when this agent began to look; silence is not counted from before.
 	Began time.Time
 	// OnHost: the address is on this host now.
@@ -116,6 +120,11 @@ type HoldDecision struct {
 	Announce bool
 	// WriteHeld gives the address to this node, WriteReleased gives it up; after Drop.
 	WriteHeld, WriteReleased bool
+	// AskNetwork asks who else answers for the address.
+	AskNetwork bool
+	// HandOver ends what a person took by hand: another has, or may have, the address.
+	// EtcdBack: etcd can be asked again, so what was said without it counts no more.
+	HandOver, EtcdBack bool
 	// After decides again then, although nothing happened.
 	After time.Duration
 	// Because says why, in a few words, for people.
@@ -136,14 +145,21 @@ type HoldDecision struct {
 // one proof; drop needs none.
 func Hold(h Holding, now time.Time) HoldDecision {
 	d := HoldDecision{After: RefreshEvery}
-	if !h.OnHost && !h.leads() {
+	if !h.OnHost && !h.leads() && !h.taken(now) {
 		d.After = restFor // whatever concerns this node comes as an event
 	}
-	why := h.mustGo(now)
+	var why string
+	if h.taken(now) {
+		why, d.HandOver = h.mustGoByHand(now)
+		d.EtcdBack = h.Hand.Knowing && h.Sees(now)
+		d.AskNetwork = !h.Sees(now) && now.Sub(h.Others.AskedAt) >= networkEvery
+	} else {
+		why = h.mustGo(now)
+	}
 	switch {
 	case why != "":
 		d.Drop, d.Because = h.OnHost, why
-	case h.elsewhere():
+	case h.elsewhere() && !h.taken(now):
 		// Somebody put it here by hand, or our claim was taken over while we were away.
 		h.acquire(&d, now)
 		d.Drop = h.OnHost

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/pgctrl/pgctrl/pkg/plan"
 )
 
 // TestR2OneHolder: whatever happens to Patroni, the agents, the network and the
@@ -91,6 +93,12 @@ var faults = []fault{
 		h.stopped, h.up, h.paused = false, true, w.now
 		h.startAgent()
 	}},
+	{"taken by hand", func(w *world, h *host) {
+		if why, knowing := h.agent.RefuseTake(w.now); why == "" || !knowing {
+			h.agent.Hand = plan.Hand{Act: plan.HandTake} // also where it was refused: it is obeyed as little
+		}
+	}, func(_ *world, h *host) { h.agent.Hand = plan.Hand{} }},
+	{"dropped by hand", func(_ *world, h *host) { h.agent.Hand = plan.Hand{Act: plan.HandDrop} }, func(_ *world, h *host) { h.agent.Hand = plan.Hand{} }},
 	{"record deleted by hand", func(w *world, _ *host) { w.rev++; w.record, w.recordMod = nil, 0 }, nil},
 	{"address removed by hand", func(_ *world, h *host) { h.addressEnds = time.Time{} }, nil},
 }

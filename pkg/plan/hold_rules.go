@@ -12,6 +12,8 @@ func (h Holding) mustGo(now time.Time) string {
 	switch {
 	case h.Usurped:
 		return "another machine has the name of this node"
+	case h.Hand.Act == HandDrop:
+		return "dropped by hand"
 	case h.named() && v.Leader.Member != h.Member:
 		return v.Leader.Member + " leads"
 	case h.Local.InRecovery:
@@ -77,6 +79,8 @@ func (h Holding) keep(d *HoldDecision, now time.Time) {
 	v := h.View
 	until := h.proven()
 	switch {
+	case h.taken(now):
+		d.Keep, d.Because = true, "taken by hand"
 	case v.Known && v.Paused:
 		d.Keep, d.Because = true, "Patroni is paused and PostgreSQL takes writes"
 	case !h.stepped() && now.Before(h.leased()):
@@ -96,6 +100,12 @@ func (h Holding) acquire(d *HoldDecision, now time.Time) {
 	if reason == "" {
 		d.Acquire, d.Because = true, h.Member+" leads and takes writes"
 		return
+	}
+	if h.taken(now) {
+		if reason, msg = h.lacksByHand(now); reason == "" {
+			d.Acquire, d.Because = true, "taken by hand"
+			return
+		}
 	}
 	d.Because = msg
 	if h.leads() && h.View.Confirmed() {
@@ -125,7 +135,7 @@ func (h Holding) lacks(now time.Time) (observed.Reason, string) {
 		return observed.NotConfirmed, h.Member + " leads and is not confirmed yet"
 	case !h.Record.HeldBy(h.Node) || h.foreignRecord():
 		return observed.AddressNotHeld, h.waitsFor()
-	case !h.Local.Writable || h.Local.At.Before(h.LeaderAt) || now.Sub(h.Local.At) > SilentFor:
+	case !h.writable(now) || h.Local.At.Before(h.LeaderAt):
 		return observed.NotConfirmed, "PostgreSQL has not been seen to take writes at this moment"
 	case !h.Patroni.NoAt.IsZero():
 		return observed.NotConfirmed, "the local Patroni says that it does not lead"
@@ -159,10 +169,13 @@ func (h Holding) record(d *HoldDecision, gone string, now time.Time) {
 	mine := h.Record.HeldBy(h.Node) && !h.foreignRecord()
 	// While it is promoted, PostgreSQL is in recovery and the address is claimed all
 	// the same; that it is not here yet is no reason to give it up.
-	promoting := h.leads() && !v.Confirmed() && !v.withdrawn() && !h.OnHost
+	promoting := h.leads() && !v.Confirmed() && !v.withdrawn() && !h.OnHost && h.Hand.Act != HandDrop
 	if gone != "" && !promoting {
 		d.WriteReleased = mine
 		return
+	}
+	if h.taken(now) {
+		h.claimByHand(d, now)
 	}
 	if !h.leads() || !v.fresh(now) || h.Impostor != "" || v.StandbyCluster {
 		return

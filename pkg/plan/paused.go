@@ -1,5 +1,7 @@
 package plan
 
+import "time"
+
 // uncontested is the member that keeps its clients while Patroni is paused, empty when
 // there is none: the one confirmed last, as long as the leader key names nobody else.
 //
@@ -18,10 +20,14 @@ func (v View) uncontested() string {
 }
 
 // insisted is what a read-write server is held at: during a pause the uncontested
-// member is held up against its checks, where otherwise they would have a say.
-func (v View) insisted(server string, t Target) Target {
-	if v.Paused && t.Held != Down && t.Start != Down && server == v.uncontested() {
+// member is held up against its checks, where otherwise they would have a say; and a
+// member that is vouched for against checks that get no answer.
+func (v View) insisted(server string, t Target, now time.Time) Target {
+	switch {
+	case v.Paused && t.Held != Down && t.Start != Down && server == v.uncontested():
 		return Target{Held: Insist, Start: Up}
+	case t.Held == Up && v.vouched(now):
+		return Target{Held: Vouch, Start: Up}
 	}
 	return t
 }

@@ -40,14 +40,15 @@ type RouteServer struct {
 type Target struct {
 	// Held is what the agent asserts over the runtime socket now: Down is a lease
 	// that it re-issues, Up is asserted once, Leave is HAProxy's checks' business.
-	// Insist is an Up that it re-issues: a failing check does not end it.
+	// Insist is an Up that it re-issues: a failing check does not end it. Vouch is one
+	// that a check ends by an answer that says no, and not by getting none.
 	Held Verdict
 	// Start is the state the server begins with when HAProxy starts or reloads,
 	// before any check has run. Leave keeps what the running worker has.
 	Start Verdict
 }
 
-// Verdict is one of Leave, Up and Down.
+// Verdict is one of Leave, Up, Down, Insist and Vouch.
 type Verdict uint8
 
 // The verdicts.
@@ -56,17 +57,30 @@ const (
 	Up
 	Down
 	Insist
+	Vouch
 )
 
 // String names the verdict.
-func (v Verdict) String() string { return [...]string{"leave", "up", "down", "insist"}[v] }
+func (v Verdict) String() string { return [...]string{"leave", "up", "down", "insist", "vouch"}[v] }
+
+// HoldsUp reports whether the agent keeps a server up with it.
+func (v Verdict) HoldsUp() bool { return v == Up || v == Insist || v == Vouch }
 
 // Targets maps backend and server names to targets.
 type Targets map[string]map[string]Target
 
-// Equal reports whether t and o hold every server alike.
-func (t Targets) Equal(o Targets) bool {
-	return (t == nil) == (o == nil) && maps.EqualFunc(t, o, maps.Equal[map[string]Target])
+// Same reports whether two sets of targets say the same. That a server is vouched for
+// or not is no difference: it is up either way.
+func (t Targets) Same(o Targets) bool {
+	plain := func(v Target) Target {
+		if v.Held == Vouch {
+			v.Held = Up
+		}
+		return v
+	}
+	return maps.EqualFunc(t, o, func(a, b map[string]Target) bool {
+		return maps.EqualFunc(a, b, func(x, y Target) bool { return plain(x) == plain(y) })
+	})
 }
 
 // FreshFor is how old the agent's view of etcd may be while it still overrules
@@ -97,7 +111,7 @@ func ResolveTargets(routes map[string]Route, v View, now time.Time) (Targets, []
 func target(role RouteRole, server string, primary func(string) Target, v View, now time.Time) Target {
 	switch role {
 	case RoutePrimary:
-		return v.insisted(server, primary(server))
+		return v.insisted(server, primary(server), now)
 	case RouteReplica:
 		if v.fresh(now) && v.Leader.Member == server {
 			return Target{Held: Down, Start: Down}

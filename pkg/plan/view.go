@@ -39,6 +39,11 @@ type View struct {
 	Paused     bool
 	// StandbyCluster: the cluster follows another one and takes no writes.
 	StandbyCluster bool
+	// Attended: the leader's own agent has its presence, so it would say that its
+	// PostgreSQL takes no writes any more.
+	Attended bool
+	// Proof is what was found out while the leader's Patroni does not answer.
+	Proof Proof
 }
 
 // Leader is Patroni's leader key; Member is empty when the key is absent.

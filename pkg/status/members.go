@@ -87,7 +87,7 @@ func (c *computer) lively(r *Member, m patroni.Member) {
 			r.State = "running"
 		}
 	}
-	r.Follows = m.Running() && streams && m.Timeline >= c.out.Timeline
+	r.Follows = m.Running() && streams && m.Timeline >= c.out.Timeline && c.forked(r.Node) == 0
 	// Projected snapshots have no WAL positions.
 	if leader.XLogLocation > 0 && m.XLogLocation > 0 {
 		lag := max(0, leader.XLogLocation-m.XLogLocation)
@@ -111,10 +111,18 @@ func (c *computer) replication(node string) string {
 // recoveryTimeline is the timeline that the node's member recovers along while it does
 // not stream; 0 when its agent does not say.
 func (c *computer) recoveryTimeline(node string) int64 {
+	return c.timelineFact(node, observed.FactRecoveryTimeline)
+}
+
+// forked is the timeline of which the node's member has WAL of its own, although it
+// does not lead on it; 0 when its agent knows of none.
+func (c *computer) forked(node string) int64 { return c.timelineFact(node, observed.FactForked) }
+
+func (c *computer) timelineFact(node, fact string) int64 {
 	if !c.alive(node) {
 		return 0
 	}
-	t, _ := strconv.ParseInt(c.reports[node]["postgres"].Facts[observed.FactRecoveryTimeline], 10, 64)
+	t, _ := strconv.ParseInt(c.reports[node]["postgres"].Facts[fact], 10, 64)
 	return t
 }
 
@@ -188,6 +196,14 @@ func (c *computer) following() {
 		if m.Name == c.out.Leader || !planned || !c.alive(m.Node) || m.Follows {
 			continue
 		}
+		reinit := fmt.Sprintf("patronictl -c /etc/patroni/%s.yml reinit %s %s (on %s)", c.Cluster, c.Cluster, m.Name, m.Node)
+		if t := c.forked(m.Node); t > 0 && there {
+			c.add("postgres", m.Node, observed.Condition{
+				Type: observed.Healthy, Status: observed.False, Reason: observed.Forked, Key: c.Layout.PrimaryKey(c.Cluster), Next: reinit,
+				Message: fmt.Sprintf("%s can't follow %s: it led on a timeline %d of its own, and another member took that number too; what only it has is lost when it is copied anew", m.Name, c.out.Leader, t),
+			})
+			continue
+		}
 		what, next := "says "+m.State, fmt.Sprintf("journalctl -u patroni@%s (on %s)", c.Cluster, m.Node)
 		has := max(m.Timeline, c.recoveryTimeline(m.Node))
 		switch {
@@ -198,7 +214,7 @@ func (c *computer) following() {
 			// checkpoint only and says "no rewind required", and Patroni leaves it so.
 			// A leader's member key is seconds behind its promotion, its record is not.
 			what = fmt.Sprintf("recovers along timeline %d, which the leader (timeline %d) never had; what only it has is lost when it is copied anew", has, c.out.Timeline)
-			next = fmt.Sprintf("patronictl -c /etc/patroni/%s.yml reinit %s %s (on %s)", c.Cluster, c.Cluster, m.Name, m.Node)
+			next = reinit
 		case m.Timeline > 0 && m.Timeline < c.out.Timeline:
 			what = fmt.Sprintf("is on timeline %d, the leader on %d", m.Timeline, c.out.Timeline)
 		case m.State == "running":

@@ -19,7 +19,7 @@ var notes = []observed.Reason{
 // what keeps the cluster from its documents, then what solves itself.
 var urgency = []observed.Reason{
 	observed.WrongSystem, observed.DuplicateMember, observed.LeaderFlapping, observed.StoreChanged, observed.StoreCorrupt, observed.NoSpace,
-	observed.NoLeader, observed.NotConfirmed, observed.RouteDiffers, observed.NodeAbsent, observed.Stopped, observed.NotStreaming,
+	observed.NoLeader, observed.NotConfirmed, observed.RouteDiffers, observed.NodeAbsent, observed.Stopped, observed.Forked, observed.NotStreaming,
 	observed.Frozen, observed.PortInUse, observed.MissingProgram, observed.Rejected, observed.RolledBack, observed.ApplyFailed, observed.DriftReturns,
 	observed.NotAnswering, observed.Internal, observed.InvalidDocument, observed.PortConflict, observed.UnknownNode,
 	observed.RecordLost, observed.Leading, observed.PlanTooLarge, observed.VersionUnavailable, observed.Unsupported, observed.UnsupportedSchema,
@@ -40,8 +40,8 @@ func (c Condition) rank() int {
 		}
 		return len(urgency)
 	}
-	if c.Reason == observed.Frozen {
-		return 99 // a node that does nothing explains more than any other note
+	if c.Reason == observed.Frozen || c.Reason == observed.Overridden {
+		return 99 // what people hold or keep still explains more than any other note
 	}
 	if i := slices.Index(notes, c.Reason); i >= 0 {
 		return 100 + i

@@ -92,6 +92,16 @@ func follows(m *kv.Map, node, fact string, timeline ...string) {
 	controllertest.Put(m, key, string(observed.Encode(r)))
 }
 
+// forks is follows, of a member that led on a timeline of its own.
+func forks(m *kv.Map, node, fact, timeline string) {
+	follows(m, node, fact)
+	key := keys.Default.ObservedKey(node, "pg-test", "postgres")
+	e, _ := m.Get(key)
+	r, _ := observed.Decode[observed.Report](e)
+	r.Facts[observed.FactForked] = timeline
+	controllertest.Put(m, key, string(observed.Encode(r)))
+}
+
 // freeze is the node's reports while a file tells it to leave things alone; waits
 // is the concern in which something differs.
 func freeze(m *kv.Map, node, waits string) {
@@ -156,6 +166,8 @@ func TestConditions(t *testing.T) {
 		{"misplaced key", func(m *kv.Map) { put(m, docs+"servces/x", "") }, observed.MisplacedKey, "servces", true, 3},
 		{"WAL of a timeline that the leader never had", func(m *kv.Map) { follows(m, "pg2", "waiting", "7") }, observed.NotStreaming,
 			"recovers along timeline 7, which the leader (timeline 1) never had", false, 3},
+		{"WAL of its own under the leader's timeline number", func(m *kv.Map) { forks(m, "pg2", "streaming", "1") }, observed.Forked,
+			"pg-test-2 can't follow pg-test-1: it led on a timeline 1 of its own", false, 3},
 		{"member stopped", func(m *kv.Map) { put(m, "/pg/pg-test/members/pg-test-2", `{"state":"stopped","role":"replica"}`) }, observed.NotStreaming, "says stopped", false, 3},
 		{"member gone", func(m *kv.Map) { delete(m.Keys, "/pg/pg-test/members/pg-test-2") }, observed.NotStreaming, "no running Patroni", false, 3},
 		{"runs and does not stream", func(m *kv.Map) { follows(m, "pg2", "waiting") }, observed.NotStreaming,

@@ -30,7 +30,8 @@ func (c *computer) vip() {
 			m.VIP = c.out.VIP.Address
 		}
 		for _, cond := range r.Conditions {
-			said = said || m.Name == c.out.Primary && cond.Type == observed.Healthy && cond.Bad() && worthSaying(cond)
+			says := cond.Bad() && worthSaying(cond) || cond.Reason == observed.Overridden // dropped by hand
+			said = said || m.Name == c.out.Primary && cond.Type == observed.Healthy && says
 		}
 	}
 	if c.out.Primary == "" || !planned || said || c.out.VIP.Member == c.out.Primary {

@@ -66,3 +66,20 @@ func TestVIP(t *testing.T) {
 		t.Errorf("without an address: %+v", s.VIP)
 	}
 }
+
+// TestVIPByHand: what a person holds is said once, keeps nothing from being Ready, and
+// is why the address is nowhere.
+func TestVIPByHand(t *testing.T) {
+	m := withAddress(t, "")
+	key := keys.Default.ObservedKey("pg1", "pg-test", "vip")
+	e, _ := m.Get(key)
+	r, _ := observed.Decode[observed.Report](e)
+	r.Conditions = append(r.Conditions, observed.Condition{
+		Type: observed.Healthy, Status: observed.True, Reason: observed.Overridden, Message: "kept off this node", Next: "pgagent vip drop pg-test --off (on pg1)",
+	})
+	controllertest.Put(m, key, string(observed.Encode(r)))
+	s := status.Compute(status.Input{Snapshot: m, Layout: keys.Default, Cluster: "pg-test", Concerns: all.Concerns()})
+	if !s.Ready || len(s.Conditions) == 0 || s.Conditions[0].Reason != observed.Overridden || s.Conditions[0].Node != "pg1" {
+		t.Errorf("ready %v: %v", s.Ready, s.Conditions)
+	}
+}

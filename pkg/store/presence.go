@@ -28,6 +28,8 @@ type Presence struct {
 	Beat beat.Beat
 	// Poke, when set, says that Value has something new.
 	Poke <-chan struct{}
+	// Kept, when set, is called whenever the key is found or made to be ours as it should be.
+	Kept func()
 	// Mine decides whether a key found under another lease may be taken over; an
 	// agent started again takes its own name back at once. Nil: always.
 	Mine func(found kv.KV) bool
@@ -107,7 +109,11 @@ func (k *keeper) turn(ctx context.Context) error {
 			return err
 		}
 	}
-	return k.write(ctx)
+	err := k.write(ctx)
+	if err == nil && k.written != nil && k.p.Kept != nil {
+		k.p.Kept()
+	}
+	return err
 }
 
 // look reads the key, because somebody may have removed or overwritten it while

@@ -11,6 +11,7 @@ import (
 
 	"github.com/pgctrl/pgctrl/pkg/keys"
 	"github.com/pgctrl/pgctrl/pkg/observed"
+	"github.com/pgctrl/pgctrl/tests/fleet"
 )
 
 // TestR15OneNodeAtATime: a change that reloads HAProxy everywhere goes from node
@@ -53,6 +54,71 @@ func TestR15OneNodeAtATime(t *testing.T) {
 	t.Logf("%d events from revision %d: plans of %d nodes changed, at most %d in flight", len(events), from, len(changed), most)
 	if len(changed) != len(hosts.Nodes) {
 		t.Errorf("plans of %d nodes changed, want %d; this proves nothing", len(changed), len(hosts.Nodes))
+	}
+}
+
+// TestR15RepairsAfterAFreeze: HAProxy was stopped on every node during a freeze. When
+// that ends, they are started one after the other, each once the last one is well: by
+// etcd's own order of turns and reports.
+func TestR15RepairsAfterAFreeze(t *testing.T) {
+	ctx := begin(t)
+	statusReady(ctx, t)
+	must[string](t)(hosts.Pgctrl(ctx, "freeze", cluster, "haproxy", "--for", "10m", "--reason", "a test"))
+	t.Cleanup(func() { _, _ = hosts.Pgctrl(context.Background(), "unfreeze", cluster) })
+	for _, h := range hosts.Nodes {
+		must[string](t)(h.Exec(ctx, "systemctl", "stop", "haproxy@"+cluster))
+	}
+	waits := map[string]bool{}
+	for _, h := range hosts.Nodes {
+		key := hosts.Layout.ObservedKey(h.Name, cluster, "haproxy")
+		ok(t, fleet.Until(ctx, 20*time.Second, h.Name+" to say that it leaves its HAProxy stopped", func(ctx context.Context) error {
+			var r observed.Report
+			text := must[string](t)(hosts.Get(ctx, key))
+			if err := json.Unmarshal([]byte(text), &r); err != nil {
+				return err
+			}
+			if c, _ := r.Condition(observed.Applied); c.Reason != observed.Frozen {
+				return fmt.Errorf("it says %v", c)
+			}
+			waits[h.Name] = true
+			return nil
+		}))
+	}
+	now := must[*clientv3.GetResponse](t)(hosts.Etcd.Get(ctx, hosts.Layout.StoreKey()))
+	began := time.Now()
+	_, _ = hosts.Pgctrl(ctx, "unfreeze", cluster)
+	statusReady(ctx, t)
+	t.Logf("all is well %s after the end of the freeze", time.Since(began).Round(10*time.Millisecond))
+	turn, order := "", []string{}
+	for _, e := range history(ctx, t, now.Header.Revision+1) {
+		ref, err := hosts.Layout.Parse(string(e.Kv.Key))
+		switch {
+		case err != nil || ref.Cluster != cluster:
+		case ref.Family == keys.Turn && e.Type == clientv3.EventTypePut:
+			var who observed.Turn
+			ok(t, json.Unmarshal(e.Kv.Value, &who))
+			turn = who.Node
+		case ref.Family == keys.Turn:
+			if waits[turn] {
+				t.Errorf("%s gave its turn back before it was well", turn)
+			}
+			turn = ""
+		case ref.Family == keys.Observed && ref.Concern == "haproxy" && e.Type == clientv3.EventTypePut:
+			var r observed.Report
+			ok(t, json.Unmarshal(e.Kv.Value, &r))
+			if !waits[ref.Node] || !r.Done(r.Plan) {
+				continue
+			}
+			if turn != ref.Node {
+				t.Errorf("%s was repaired in the turn of %q", ref.Node, turn)
+			}
+			delete(waits, ref.Node)
+			order = append(order, ref.Node)
+		}
+	}
+	t.Logf("repaired in this order: %v", order)
+	if len(order) != len(hosts.Nodes) {
+		t.Errorf("%d nodes were repaired, want %d; this proves nothing", len(order), len(hosts.Nodes))
 	}
 }
 

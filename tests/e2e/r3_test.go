@@ -233,7 +233,7 @@ func mend(ctx context.Context, t *testing.T) {
 		}
 		for _, c := range st.Conditions {
 			argv, where, told := strings.Cut(c.Next, " (on ")
-			if c.Reason != observed.NotStreaming || !told || !strings.HasPrefix(argv, "patronictl ") || done[argv] {
+			if c.Reason != observed.NotStreaming && c.Reason != observed.Forked || !told || !strings.HasPrefix(argv, "patronictl ") || done[argv] {
 				continue
 			}
 			done[argv] = true

@@ -51,6 +51,10 @@ func (c *checker) act(a act) {
 		}
 		key := a.h.node + " " + a.unit
 		rev, ok := explains(audit.units[key], a.hash, c.acted[key])
+		if !ok && !c.asked(a) {
+			delete(c.acted, key)
+			return
+		}
 		if !ok {
 			c.fail("R7", "the agent of %s applied %s as an older plan had it", a.h.node, a.unit)
 			return
@@ -73,6 +77,13 @@ func (c *checker) act(a act) {
 		}
 		c.acted[key] = rev
 	}
+}
+
+// asked reports whether the agent had the time and the way to ask etcd for its plans
+// since it began: then what it has on disk is no excuse.
+func (c *checker) asked(a act) bool {
+	l, began := c.w.links[a.h.node], a.p.began
+	return !l.cut && !l.slow && l.healed.Before(began) && a.p.runsFor() >= time.Since(began)
 }
 
 // forget is for an agent that lost its disk: it can't know what it acted on.

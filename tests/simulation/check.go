@@ -101,6 +101,7 @@ func (c *checker) step() {
 	}
 	c.oneWriter(writers)
 	c.quietHands()
+	c.vouched()
 }
 
 // routes reports whether a read-write service of this host sends clients to o.

@@ -5,12 +5,14 @@
 // Real are: engine, controllers, agents with Resolve, the store package, and etcd's
 // client above the wire. Modelled are: etcd (pkg/store/model), Patroni and
 // PostgreSQL (patroni.go), HAProxy with its checks, state file and runtime commands
-// (haproxy.go), the network, systemd's restarts, and people.
+// (haproxy.go), the network, systemd's restarts, and people, who also take and drop the
+// virtual address by hand.
 //
 // # What is checked
 //
 //	R1   HAProxy finds the primary in the end whoever of ours is dead, and within a
-//	     second of the confirmation where the agent is in touch
+//	     second of the confirmation where the agent is in touch; nor is it lost to a
+//	     Patroni that is stopped, while proof says that it leads
 //	R2   no two members take writes through the services
 //	R3   a read-write service leads to a server in recovery for at most 1 s, never
 //	     after the confirmation; a confirmation is true

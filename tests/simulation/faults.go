@@ -24,9 +24,9 @@ type fault struct {
 
 func profileOf(name string, rng *rand.Rand) profile {
 	all := []profile{
-		{name: "mixed", length: 70 * time.Second, count: 12, faults: join(moves, network, programs, documentFaults, machines)},
-		{name: "moves", length: 60 * time.Second, count: 8, faults: join(moves, programs)},
-		{name: "network", length: 60 * time.Second, count: 8, faults: join(network, moves)},
+		{name: "mixed", length: 70 * time.Second, count: 12, faults: join(moves, network, programs, documentFaults, machines, hands)},
+		{name: "moves", length: 60 * time.Second, count: 8, faults: join(moves, programs, hands)},
+		{name: "network", length: 60 * time.Second, count: 8, faults: join(network, moves, hands)},
 		{name: "documents", length: 50 * time.Second, count: 10, faults: join(documentFaults, programs, moves)},
 		{name: "fencing", length: 80 * time.Second, count: 6, faults: fencing},
 		{name: "restarts", length: 50 * time.Second, count: 10, still: true, faults: join(programs, documentFaults, ourNetwork)},
@@ -125,6 +125,7 @@ func (w *World) restore() {
 			h.startProxy("restored")
 		}
 		h.trouble, h.well = 0, time.Now().Add(settleTime)
+		h.handsOff()
 	}
 	for i, s := range w.servers {
 		w.connect(s.name, nodes+i+1)
@@ -140,7 +141,10 @@ func (w *World) restore() {
 // connect makes a link as it is without faults.
 func (w *World) connect(name string, i int) {
 	l := w.links[name]
-	l.cut, l.duplicate, l.spread = false, false, 0
+	if l.cut || l.slow {
+		l.healed = time.Now()
+	}
+	l.cut, l.slow, l.duplicate, l.spread = false, false, false, 0
 	w.etcd.Heal(name)
 	w.etcd.Delay(name, w.usualDelay(i))
 }

@@ -104,8 +104,13 @@ func (h *host) agentBack() {
 	h.relieved()
 }
 
+// loseDisk puts the agent's disk back to what it was when the faults began, or empties
+// it. An empty one knows of nothing; an older one may only be acted on by an agent that
+// could not ask etcd (see checker.act).
 func (h *host) loseDisk(old bool) {
-	h.w.check.forget(h)
+	if !old || h.oldDir == "" {
+		h.w.check.forget(h)
+	}
 	dir := h.w.dir(h.node)
 	if old && h.oldDir != "" {
 		if err := os.CopyFS(dir, os.DirFS(h.oldDir)); err != nil {
@@ -163,8 +168,11 @@ var ourNetwork = []fault{
 		d := w.between(20*time.Millisecond, 900*time.Millisecond)
 		w.say("world", "the link of %s takes %s", h.node, d)
 		h.troubled()
+		l := w.links[h.node]
+		l.slow = true
 		w.etcd.Delay(h.node, d)
 		return func() {
+			l.slow, l.healed = false, time.Now()
 			w.etcd.Delay(h.node, w.usualDelay(h.n))
 			h.relieved()
 		}
@@ -267,7 +275,7 @@ func (h *host) cutAgent() (heal func()) {
 	w.links[h.node].cut, w.links[h.node].cutAt = true, time.Now()
 	w.etcd.Cut(h.node)
 	return func() {
-		w.links[h.node].cut = false
+		w.links[h.node].cut, w.links[h.node].healed = false, time.Now()
 		w.etcd.Heal(h.node)
 		h.relieved()
 	}

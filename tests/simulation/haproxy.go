@@ -37,6 +37,7 @@ type backendServer struct {
 	up            bool
 	health        int
 	passed        bool // the last check
+	silent        bool // it got no answer
 }
 
 func newProxy(h *host) *proxy {
@@ -122,16 +123,16 @@ func (x *proxy) checkNow(s *backendServer) {
 		gen := x.gen // nobody answers: the check fails when its time is over
 		x.h.w.after(inter, "check timeout "+x.h.node+" "+s.backend+" "+s.name, func() {
 			if x.running && x.gen == gen {
-				x.result(s, false)
+				x.result(s, false, true)
 			}
 		})
 		return
 	}
-	x.result(s, ok)
+	x.result(s, ok, o.pat.state != patRunning) // or the connection is refused
 }
 
-func (x *proxy) result(s *backendServer, ok bool) {
-	s.passed = ok
+func (x *proxy) result(s *backendServer, ok, silent bool) {
+	s.passed, s.silent = ok, silent
 	switch {
 	case ok && s.up:
 		s.health = fullHP
@@ -191,6 +192,8 @@ type router struct {
 	targets plan.Targets
 	edge    bool
 	known   bool
+	// contested: the last assertion held a server up whose check gets no answer.
+	contested bool
 }
 
 // Assert implements agent.Router.
@@ -203,7 +206,7 @@ func (r *router) Assert(ctx context.Context, u plan.Unit, edge bool) (moves int,
 
 func (r *router) assert(u plan.Unit, edge bool) (int, error) {
 	x, w := r.h.proxy, r.h.w
-	edge = edge || r.edge || !r.known || !same(r.targets, u.Targets)
+	edge = edge || r.edge || !r.known || !r.targets.Same(u.Targets)
 	r.targets, r.known = u.Targets, true
 	w.acted(act{h: r.h, p: r.p, kind: actAssert, primary: heldUp(u)})
 	if edge {
@@ -215,6 +218,7 @@ func (r *router) assert(u plan.Unit, edge bool) (int, error) {
 	}
 	r.edge = false
 	moves := 0
+	r.contested = false
 	for _, down := range []bool{true, false} { // downs first
 		for _, name := range x.names() {
 			s := x.servers[name]
@@ -225,15 +229,22 @@ func (r *router) assert(u plan.Unit, edge bool) (int, error) {
 					moves++
 				}
 				x.set(s, false, "agent")
-			case !down && t.Held == plan.Up && (edge || !s.up && s.passed || r.bug == BugReissuesUp):
+			case !down && t.Held.HoldsUp() && (edge || !s.up && s.passed || t.Held == plan.Vouch && s.silent || r.bug == BugReissuesUp):
 				if !s.up {
 					moves++
 				}
 				x.set(s, true, "agent")
 			}
+			r.contested = r.contested || s.primary && t.Held.HoldsUp() && s.silent
 		}
 	}
 	return moves, nil
+}
+
+// unanswered is agent.Host.Contested.
+func (r *router) unanswered(string) (contested bool) {
+	_ = r.locked(func() error { contested = r.contested; return nil }) // a dead process asks nobody
+	return contested
 }
 
 // ComposeState implements agent.Router.
@@ -279,10 +290,6 @@ func (r *router) reload(ctx context.Context, u plan.Unit) error {
 	})
 }
 
-func same(a, b plan.Targets) bool {
-	return maps.EqualFunc(a, b, func(x, y map[string]plan.Target) bool { return maps.Equal(x, y) })
-}
-
 // heldUp is the member that an assertion holds up on read-write routes.
 func heldUp(u plan.Unit) string {
 	for backend, r := range u.Routes {
@@ -290,7 +297,7 @@ func heldUp(u plan.Unit) string {
 			continue
 		}
 		for name, t := range u.Targets[backend] {
-			if t.Held == plan.Up {
+			if t.Held.HoldsUp() {
 				return name
 			}
 		}

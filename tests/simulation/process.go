@@ -24,10 +24,12 @@ type process struct {
 	mu   sync.Mutex
 	open chan struct{} // closed while the process runs
 	went time.Time     // when it last went on
+
+	began time.Time
 }
 
 func newProcess(name string) *process {
-	p := &process{name: name, dead: make(chan struct{}), open: make(chan struct{})}
+	p := &process{name: name, dead: make(chan struct{}), open: make(chan struct{}), began: time.Now()}
 	close(p.open)
 	return p
 }

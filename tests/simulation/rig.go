@@ -28,7 +28,7 @@ func (r *rig) wire() agent.Host {
 		},
 		Router: r.router, Postgres: func(string, plan.Member) agent.PostgresWatcher { return newWatcher(r) },
 		Peers: peers{r}, Inventory: inventory{r}, Takeover: takeover{r},
-		Addresses: addresses{r}, Patroni: loopback{r},
+		Addresses: addresses{r}, Patroni: loopback{r}, Contested: r.router.unanswered,
 	}
 }
 
@@ -93,6 +93,23 @@ func (p peers) Status(ctx context.Context, m plan.Member) (pat.Status, error) {
 		return out, ctx.Err()
 	}
 	return out, err
+}
+
+func (p peers) Answers(ctx context.Context, m plan.Member) error {
+	there := false
+	err := p.locked(func() error {
+		o := p.h.w.member(m.Name)
+		there = o != nil && p.h.reaches(o)
+		if there && (o.pat.pg == pgOff || o.pat.pg == pgStarting && !o.pat.data) {
+			return errors.New("connection refused")
+		}
+		return nil
+	})
+	if err == nil && !there {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return err
 }
 
 // watcher asks the host's PostgreSQL again and again over one connection.

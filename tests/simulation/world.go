@@ -66,8 +66,10 @@ type World struct {
 
 // linkState is what the world does to one process's way to etcd.
 type linkState struct {
-	cut       bool
+	cut, slow bool
 	cutAt     time.Time
+	// healed is when it was last neither cut nor slow any more.
+	healed    time.Time
 	duplicate bool
 	spread    time.Duration // how late a range may be, beside the link's own delay
 }

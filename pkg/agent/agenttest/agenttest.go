@@ -28,6 +28,8 @@ type Host struct {
 	fast     bool
 	changed  chan struct{}
 	peers    map[string]patroni.Status
+	answers  map[string]bool // whose PostgreSQL answers on its port
+	silent   bool            // HAProxy gets no answer about the server that is held up
 	asserts  []Assert
 	composed []plan.Unit
 	events   []string
@@ -59,7 +61,7 @@ type Assert struct {
 // New returns a machine with nothing on it and PostgreSQL unreachable.
 func New(machine string) *Host {
 	return &Host{
-		Machine: machine, changed: make(chan struct{}, 1), peers: map[string]patroni.Status{},
+		Machine: machine, changed: make(chan struct{}, 1), peers: map[string]patroni.Status{}, answers: map[string]bool{},
 		units: map[string]string{}, differs: map[string][]string{}, configs: map[string]any{}, fail: map[string]error{}, addrs: newAddresses(),
 	}
 }
@@ -71,7 +73,7 @@ func (h *Host) Wire() agent.Host {
 			return agent.Drivers{Unit: unitDriver{h, secret}, Patroni: patroniDriver{h}}
 		},
 		Router: router{h}, Postgres: func(string, plan.Member) agent.PostgresWatcher { return watcher{h} },
-		Peers: peers{h}, Inventory: inventory{h}, Takeover: takeover{h}, Watcher: events{h}, Repairs: h.repairs,
+		Peers: peers{h}, Inventory: inventory{h}, Takeover: takeover{h}, Watcher: events{h}, Repairs: h.repairs, Contested: h.contested,
 		SetAside: func(_ context.Context, data, uid string) (string, error) {
 			h.mu.Lock()
 			defer h.mu.Unlock()
@@ -94,6 +96,27 @@ func (h *Host) SetPeer(member string, s patroni.Status) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.peers[member] = s
+}
+
+// SetAnswers sets whether a member's PostgreSQL answers on its port.
+func (h *Host) SetAnswers(member string, answers bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.answers[member] = answers
+}
+
+// SetSilent sets whether this host's HAProxy gets no answer from the Patroni of whom
+// it holds up.
+func (h *Host) SetSilent(silent bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.silent = silent
+}
+
+func (h *Host) contested(string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.silent
 }
 
 // Fail makes acts on a resource fail; nil ends it. "assert" is the router.
@@ -246,6 +269,15 @@ func (p peers) Status(ctx context.Context, m plan.Member) (patroni.Status, error
 		return s, errors.New("connection refused")
 	}
 	return s, nil
+}
+
+func (p peers) Answers(_ context.Context, m plan.Member) error {
+	p.h.mu.Lock()
+	defer p.h.mu.Unlock()
+	if !p.h.answers[m.Name] {
+		return errors.New("connection refused")
+	}
+	return nil
 }
 
 type inventory struct{ h *Host }

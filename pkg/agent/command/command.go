@@ -21,6 +21,7 @@ import (
 
 // Streams are the program's.
 type Streams struct {
+	In       io.Reader
 	Out, Err io.Writer
 	Getenv   func(string) string
 }
@@ -71,7 +72,7 @@ file (` + config.DefaultFile + `), default. See: pgagent config dump`,
 		Version: version.String(),
 	}
 	config.AddFlags(root.PersistentFlags())
-	root.AddCommand(a.runCommand(), a.joinCommand(), a.leaveCommand(), a.statusCommand(), a.routeCommand(), a.checkCommand(),
+	root.AddCommand(a.runCommand(), a.joinCommand(), a.leaveCommand(), a.statusCommand(), a.routeCommand(), a.vipCommand(), a.checkCommand(),
 		a.haproxyStateCommand(), a.configCommand(), a.versionCommand())
 	return root
 }

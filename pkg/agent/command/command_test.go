@@ -77,14 +77,16 @@ func (b *bench) wantOut(parts ...string) {
 }
 
 // keep puts a plan where an agent keeps it.
-func (b *bench) keep(p plan.Plan) {
+func (b *bench) keep(p plan.Plan) { b.keepAs("haproxy", p) }
+
+func (b *bench) keepAs(concern string, p plan.Plan) {
 	b.t.Helper()
 	dir := filepath.Join(b.stateDir, "plans", p.Cluster.Name)
 	v, err := json.Marshal(map[string]any{"revision": 7, "plan": p})
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	if err := errors.Join(os.MkdirAll(dir, 0o700), os.WriteFile(filepath.Join(dir, "haproxy.json"), v, 0o600)); err != nil {
+	if err := errors.Join(os.MkdirAll(dir, 0o700), os.WriteFile(filepath.Join(dir, concern+".json"), v, 0o600)); err != nil {
 		b.t.Fatal(err)
 	}
 }
@@ -230,37 +232,6 @@ func TestStatus(t *testing.T) {
 	var st agent.Status
 	if err := json.Unmarshal([]byte(b.stdout), &st); err != nil || len(st.Clusters) != 1 {
 		t.Errorf("%v in %s", err, b.stdout)
-	}
-}
-
-// TestRouteByHand: with no etcd in sight, by command; shown by status; ended.
-func TestRouteByHand(t *testing.T) {
-	b := newBench(t)
-	b.keep(haproxyPlan())
-	member := haproxyPlan().Cluster.Members[0].Name
-	if code := b.run("route", "--to", member); code != 1 {
-		t.Errorf("exit code %d without an agent", code)
-	}
-	b.serve(b.agent().Control())
-	if code := b.run("route"); code != 1 {
-		t.Errorf("exit code %d for nothing asked", code)
-	}
-	if code := b.run("route", "--to", "nobody", "--for", "1m"); code != 1 {
-		t.Errorf("exit code %d for a member that is none", code)
-	}
-	b.wantOut("no cluster of this node has a member nobody")
-	if code := b.run("route", "--to", member, "--for", "5m"); code != 0 {
-		t.Errorf("exit code %d: %s", code, b.stderr)
-	}
-	b.wantOut("read-write routes of pg-test held at "+member+" until", "(5m0s)", "pgagent route pg-test --off")
-	b.run("status")
-	b.wantOut("by hand: read-write routes of pg-test held at " + member + " until")
-	if code := b.run("route", "--off"); code != 0 {
-		t.Errorf("exit code %d: %s", code, b.stderr)
-	}
-	b.run("status")
-	if strings.Contains(b.stdout, "by hand") {
-		t.Errorf("it has not ended:\n%s", b.stdout)
 	}
 }
 

@@ -44,7 +44,7 @@ are not concerned; run it on each that clients come through.`,
 	return c
 }
 
-// hold asks the agent and says what became of it; vip overrides can share it.
+// hold asks the agent and says what became of it.
 func (a *app) hold(cmd *cobra.Command, socket string, h agent.Hold) error {
 	held, err := dial(socket).hold(cmd.Context(), h)
 	if err != nil {
@@ -58,7 +58,7 @@ func (a *app) hold(cmd *cobra.Command, socket string, h agent.Hold) error {
 	if held.Warning != "" {
 		fmt.Fprintln(a.Err, "warning:", held.Warning)
 	}
-	fmt.Fprintf(a.Err, "next, to end it earlier: pgagent %s %s --off\n", held.Kind, held.Cluster)
+	fmt.Fprintln(a.Err, "next, to end it earlier:", held.Off())
 	return nil
 }
 

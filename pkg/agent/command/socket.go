@@ -35,6 +35,11 @@ func dial(socket string) control {
 	}}
 }
 
+// unknownError is the agent's agent.ErrUnknown.
+type unknownError struct{ words string }
+
+func (e *unknownError) Error() string { return e.words }
+
 func (c control) do(ctx context.Context, method, path string, question ...byte) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, method, "http://agent"+path, bytes.NewReader(question))
 	if err != nil {
@@ -49,8 +54,11 @@ func (c control) do(ctx context.Context, method, path string, question ...byte) 
 	if err != nil {
 		return nil, fmt.Errorf("ask the agent: %w", err)
 	}
-	if resp.StatusCode == http.StatusBadRequest {
-		return nil, errors.New(strings.TrimSpace(string(body))) // the agent's own words
+	switch words := strings.TrimSpace(string(body)); resp.StatusCode { // the agent's own
+	case http.StatusBadRequest:
+		return nil, errors.New(words)
+	case http.StatusConflict:
+		return nil, &unknownError{words}
 	}
 	if resp.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("ask the agent: %s", strings.TrimSpace(string(body)))

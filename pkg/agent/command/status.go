@@ -98,8 +98,8 @@ func (a *app) printStatus(st agent.Status) {
 		fmt.Fprintf(a.Out, "%s: %s\n  next: %s\n", s.red(string(f.Reason)), f.Message, s.bold(f.Next))
 	}
 	for _, o := range st.Overrides {
-		fmt.Fprintf(a.Out, "%s: %s until %s, %s left%s; to end it: pgagent %s %s --off\n", s.yellow("by hand"), o,
-			o.Until.Local().Format("15:04:05"), ago(time.Until(o.Until).Seconds()), by(o.By), o.Kind, o.Cluster)
+		fmt.Fprintf(a.Out, "%s: %s until %s, %s left%s; to end it: %s\n", s.yellow("by hand"), o,
+			o.Until.Local().Format("15:04:05"), ago(time.Until(o.Until).Seconds()), by(o.By), o.Off())
 	}
 	if len(st.Clusters) == 0 {
 		fmt.Fprintln(a.Out, "no plans for this node; next, anywhere: pgctrl create <cluster> --on "+st.Node+",...")

@@ -77,7 +77,7 @@ func wire(cfg config.Config, rhythm beat.Beat, log *zap.Logger) (wired, error) {
 			Peers: peers{}, Inventory: inv, Takeover: takeover{inv},
 			SetAside:  func(_ context.Context, data, uid string) (string, error) { return postgres.SetAside(data, uid) },
 			Addresses: addresses, Patroni: loopback{},
-			Watcher: events, Repairs: setByHand(router),
+			Watcher: events, Repairs: setByHand(router), Contested: router.Contested,
 		},
 		inventory: inv,
 		close:     func() { events.close(); addresses.Close(); router.Close(); sd.Close() },
@@ -125,7 +125,7 @@ func (l *localPostgres) Last() agent.PostgresState {
 	s := l.w.Last()
 	return agent.PostgresState{
 		Reachable: s.Reachable, InRecovery: s.InRecovery, Streaming: s.Streaming, RecoveryTimeline: s.RecoveryTimeline,
-		System: s.System, Timeline: s.Timeline, At: s.At,
+		System: s.System, Timeline: s.Timeline, Data: s.Data, At: s.At,
 	}
 }
 
@@ -139,6 +139,11 @@ func (peers) Status(ctx context.Context, m plan.Member) (patroni.Status, error) 
 	c := hostpatroni.Client{URL: "http://" + net.JoinHostPort(m.Address, strconv.Itoa(m.RESTPort)), Timeout: agent.ProbeTimeout}
 	a, err := c.Status(ctx)
 	return a.Status, err
+}
+
+// Answers implements agent.Peers.
+func (peers) Answers(ctx context.Context, m plan.Member) error {
+	return postgres.Answers(ctx, net.JoinHostPort(m.Address, strconv.Itoa(m.Port)))
 }
 
 type loopback struct{}

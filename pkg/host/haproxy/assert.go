@@ -15,7 +15,8 @@ import (
 // Every server held down is told so again each time: it is a lease, which a health
 // check would lift otherwise. A server held up is told on an edge (the targets
 // changed, or the caller says so), and when it is down although its check passes:
-// then somebody put it down by hand, or we did a moment ago. What was set to maint
+// then somebody put it down by hand, or we did a moment ago. One that is vouched for
+// is told so for as long as its check gets no answer. What was set to maint
 // or drain by hand is undone (R9), unless the unit says hands off; Repairs tells.
 //
 // On an edge the state file is rewritten first, so that a reload at any later
@@ -25,7 +26,7 @@ func (r *Router) Assert(ctx context.Context, unit plan.Unit, edge bool) (moves i
 	u := r.unit(unit.Unit)
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	edge = edge || u.edge || !u.targets.Equal(unit.Targets)
+	edge = edge || u.edge || u.targets == nil || !u.targets.Same(unit.Targets)
 	u.targets = unit.Targets
 
 	var fileErr error
@@ -75,6 +76,7 @@ func (r *Router) command(ctx context.Context, u *unitState, unit plan.Unit, edge
 		last = nil // HAProxy may be another process, or told something else by us
 	}
 	u.last = after
+	u.contested = contested(unit, after)
 	if found := hands(unit, last, before, after); len(found) > 0 {
 		var more []string
 		for _, h := range found {
@@ -90,6 +92,24 @@ func (r *Router) command(ctx context.Context, u *unitState, unit plan.Unit, edge
 		err = errors.Join(err, err2)
 	}
 	return before, after, err
+}
+
+// Contested reports whether the last Assert found a read-write server that is held up
+// although its check gets no answer.
+func (r *Router) Contested(unit string) bool {
+	u := r.unit(unit)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.contested
+}
+
+func contested(unit plan.Unit, now States) (found bool) {
+	each(unit, func(role plan.RouteRole, path string, _ plan.RouteServer, t plan.Target) {
+		backend, server, _ := strings.Cut(path, "/")
+		st, ok := now.get(backend, server)
+		found = found || ok && role == plan.RoutePrimary && t.Held.HoldsUp() && st.silent()
+	})
+	return found
 }
 
 func (r *Router) run(ctx context.Context, u *unitState, unit plan.Unit, cmds []string) (before, after States, err error) {
@@ -124,7 +144,7 @@ func commands(unit plan.Unit, edge bool) []string {
 			if edge && role == plan.RoutePrimary {
 				cuts = append(cuts, "shutdown sessions server "+path)
 			}
-		case t.Held == plan.Insist, t.Held == plan.Up && edge:
+		case t.Held == plan.Insist, t.Held.HoldsUp() && edge:
 			ups = append(ups, "set server "+path+" health up")
 		}
 	})

@@ -75,9 +75,11 @@ func hands(unit plan.Unit, last, before, now States) []Hand {
 		was, seen := last.get(backend, server)
 		old, _ := before.get(backend, server)
 		switch h := health(role, t, was, old, st); {
+		case t.Held == plan.Vouch && st.silent():
+			found("", "health up")
 		case seen && h.was != "":
 			found(h.was, h.undo)
-		case heldUp(t) && !st.Up && (st.Checked || set):
+		case t.Held.HoldsUp() && !st.Up && (st.Checked || set):
 			found("", "health up")
 		}
 		if st.checkState&checkConfigured != 0 && st.checkState&checkEnabled == 0 {
@@ -92,8 +94,6 @@ func hands(unit plan.Unit, last, before, now States) []Hand {
 	})
 	return out
 }
-
-func heldUp(t plan.Target) bool { return t.Held == plan.Up || t.Held == plan.Insist }
 
 func (s State) adminWord() string {
 	if s.Maint {
@@ -114,7 +114,7 @@ func health(role plan.RouteRole, t plan.Target, was, before, now State) set {
 	down := was.Up && !now.Up && !now.Maint && !now.Drain && now.Checked && now.health == 0
 	up := !was.Up && !was.Maint && !was.Drain && before.Up && before.checkResult == checkFailed
 	switch {
-	case heldUp(t) && down:
+	case t.Held.HoldsUp() && down:
 		return set{"health down", "health up"}
 	case t.Held == plan.Down && up:
 		return set{"health up", "health down"} // it was told so already, and is again

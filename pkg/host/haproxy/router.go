@@ -70,6 +70,8 @@ type unitState struct {
 	// read is what parsed was last read from.
 	read   string
 	parsed States
+	// contested is what Contested says.
+	contested bool
 	// undone is what was set by hand and put back, until Repairs is asked.
 	undone []Hand
 }

@@ -22,6 +22,12 @@ const (
 	checkFailed = 2
 	checkPassed = 3 // or 4, passed with a condition
 
+	// What a check ended with when nobody answered it: no connection in time, refused,
+	// no answer in time. HAProxy 2.6 and 3.0 have the same numbers.
+	checkL4Timeout = 7
+	checkL4Refused = 8
+	checkL7Timeout = 12
+
 	// Bits of a check's state.
 	checkConfigured = 0x02
 	checkEnabled    = 0x04
@@ -43,6 +49,12 @@ type State struct {
 	op, admin, weight, health, sinceChange, checkStatus, checkResult, checkState, port int
 
 	addr string
+}
+
+// silent: the last health check that ended got no answer. That is no word about the
+// server; 503 would be one.
+func (s State) silent() bool {
+	return s.checkStatus == checkL4Timeout || s.checkStatus == checkL4Refused || s.checkStatus == checkL7Timeout
 }
 
 // States maps backend and server names to states.

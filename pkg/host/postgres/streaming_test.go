@@ -44,6 +44,15 @@ func TestStreaming(t *testing.T) {
 	_, seen, at := r.wait(t, at, "streaming", func(s State) bool { return s.Streaming })
 	t.Logf("streaming reported %.0f ms after the slot was made", ms(seen.Sub(made)))
 
+	own, other := primary.state(), replica.state()
+	if own.Data == 0 || other.Data == 0 || own.System != other.System {
+		t.Errorf("data of the primary %+v, of the replica %+v", own, other)
+	}
+	replica.sh("touch", "-d", "@1700000000", replica.data()+"/PG_VERSION") // as a copy of another time has it
+	if now := replica.state(); now.Data != 1700000000 {
+		t.Errorf("a data directory that was copied anew looks the same: %+v", now)
+	}
+
 	primary.stop("immediate")
 	r.wait(t, at, "the leader gone", func(s State) bool { return s.Reachable && s.InRecovery && !s.Streaming && s.RecoveryTimeline == 1 })
 
@@ -98,6 +107,18 @@ func (s *server) says(line string) {
 			s.t.Fatalf("the log never says %q: %v\n%s", line, err, log)
 		}
 	}
+}
+
+// state is what a new connection shows.
+func (s *server) state() State {
+	s.t.Helper()
+	w := NewWatcher(s.cfg, nil, nil)
+	defer w.hangUp()
+	now := w.look(s.t.Context())
+	if !now.Reachable {
+		s.t.Fatalf("%s does not answer", s.cfg)
+	}
+	return now
 }
 
 // lookHard asks in a tight loop, and counts how often the WAL receiver called
