@@ -82,7 +82,12 @@ mutants: ## break each rule on purpose and see its test fail
 .PHONY: bench
 bench: build ## the figures of the README, measured beside the alternatives
 	go run ./tests/bench
+	go run ./tests/bench/scale
 	go test -run '^$$' -bench . -benchtime 1s ./pkg/engine/... ./pkg/store/...
+
+.PHONY: bench-scale
+bench-scale: build ## the part of bench that needs no hosts: a server on 5,000 clusters
+	go run ./tests/bench/scale
 
 .PHONY: chaos
 chaos: build ## moves, kills and reboots under the eyes of every kernel: two holders and flaps of the address

@@ -20,6 +20,7 @@ func frozenPlan(p plan.Plan, d time.Duration) string {
 func TestAPlansFreezeEndsByItself(t *testing.T) {
 	simulate(t, func(t *testing.T, w *world) {
 		a1, a2, _ := settle(t, w)
+		after(agent.SettleAfterMove) // reports wait for the move to be over
 		n, loaded := len(a2.host.Events()), w.report(2, "haproxy").Loaded
 		rev := w.etcd.Put(layout.PlanKey("pg2", "c", "haproxy"), frozenPlan(anotherConfig(2, "globals"), 10*time.Minute))
 		a2.host.DriftNow(unitName)

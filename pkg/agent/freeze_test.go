@@ -59,6 +59,7 @@ func mentions(t *testing.T, what, text string, words ...string) {
 func TestAFrozenNodeAppliesAndRepairsNothing(t *testing.T) {
 	simulate(t, func(t *testing.T, w *world) {
 		a1, a2, _ := settle(t, w)
+		after(agent.SettleAfterMove) // reports wait for the move to be over
 		n, loaded := len(a2.host.Events()), w.report(2, "haproxy").Loaded
 		path := a2.freeze(t, "freeze.c", "\ndisk is being replaced, ask bob\nsecond line\n")
 		after(agent.DriftEvery + time.Second)

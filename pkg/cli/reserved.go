@@ -38,7 +38,7 @@ func (a *app) reserved(ctx context.Context, client *store.Client, l *live, c cha
 			if !found {
 				continue
 			}
-			if p, err := plan.Head(e.Value); err == nil && p.Cluster.Member == member {
+			if p, err := plan.ReadShort(e.Value); err == nil && p.Cluster.Member == member {
 				return fail("%s", nothing(fmt.Sprintf("%s is still on node %s, unmanaged, and its name is reserved until it is removed there", member, node))).
 					then("pgctrl set %s %s node=%s (to keep it), or another name", ref.Cluster, ref.Doc, node)
 			}

@@ -66,6 +66,8 @@ const (
 	// Mint creates the key with a random password when it does not exist. Value is
 	// ignored; the controller never sees the secret.
 	Mint
+	// Keep leaves the key as it is, whatever it holds. Value is ignored.
+	Keep
 	// Delete removes the key if it exists, guarded like every write. It is for what a
 	// document's removal has left behind, once the hosts have said that nothing of it
 	// runs any more; that an input is missing is never a reason for it (R6).

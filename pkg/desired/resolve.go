@@ -1,13 +1,16 @@
 package desired
 
 import (
+	"encoding/binary"
 	"fmt"
 	"maps"
 	"reflect"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 
+	"github.com/pgctrl/pgctrl/internal/memo"
 	"github.com/pgctrl/pgctrl/pkg/kv"
 	"github.com/pgctrl/pgctrl/pkg/observed"
 )
@@ -34,8 +37,29 @@ type resolved struct {
 	problems []Problem
 }
 
-// resolve merges layers into one document.
+// remembered are documents as they were resolved last. All controllers read a cluster's
+// documents, again and again and mostly as they were, and parsing them is what takes
+// longest. A few hundred are those of the clusters that are worked on at the moment.
+var remembered = memo.New[string, *resolved](256)
+
+// resolve merges layers into one document. It may be shared: whoever gets it does not
+// change it.
 func (k *Kind) resolve(name, key string, layers []layer) *resolved {
+	var id []byte
+	text := func(s string) { id = append(binary.AppendUvarint(id, uint64(len(s))), s...) }
+	text(k.Name)
+	text(name)
+	text(key)
+	for _, l := range layers {
+		id = strconv.AppendBool(id, l.shared)
+		id = binary.AppendVarint(binary.AppendVarint(id, l.kv.ModRevision), l.kv.CreateRevision)
+		text(l.kv.Key)
+		text(string(l.kv.Value))
+	}
+	return remembered.Get(string(id), func() *resolved { return k.merge(name, key, layers) })
+}
+
+func (k *Kind) merge(name, key string, layers []layer) *resolved {
 	d := &resolved{kind: k, name: name, key: key, set: settings{}}
 	for _, l := range layers {
 		set, problems := k.decode(l.kv.Key, l.kv.Value)

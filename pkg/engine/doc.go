@@ -22,6 +22,10 @@
 // controller that needs another's output declares it as an input and is woken when
 // it is there.
 //
+// No more controllers compute at a time than there are processors; the other workers
+// wait for etcd's answers to writes. So a compare of the whole fleet delays a change, or
+// the lease, by one step and not by sixty.
+//
 // After a write the key waits until its mirror has that write, so that a plan is
 // never made against what was before it.
 //
@@ -37,6 +41,14 @@
 // is deleted only when a controller says so in as many words (controllers.Delete),
 // under the same guards as a write.
 //
+// # What is held
+//
+// A mirror holds all that controllers read, but of a plan only its head, a SHA-256 of
+// the rest and a few names (plan.Shorten). That answers nearly every question, above all
+// whether a plan is as it should be, to the byte. A controller that wants to see a whole
+// one is stopped, the plan is read from etcd, and it is asked again; one that is not at
+// the revision the mirror has it at is a conflict.
+//
 // # Failure
 //
 // A panic, an undeclared read or an error concerns one key, which backs off, from
@@ -47,6 +59,7 @@
 // # Who may block
 //
 // Mirrors call changed, which takes one short lock and queues. Workers block on
-// etcd's answer to a write, five seconds at most. A controller that does not return
-// holds up one worker and its own key; after a minute Healthy says so.
+// etcd's answer to a write or a read, five seconds at most. A controller that does not
+// return holds up one worker, one of at least two seats and its own key; after a minute
+// Healthy says so.
 package engine

@@ -81,6 +81,7 @@ type Engine struct {
 	interests   map[keys.Family][]interest
 	bulk, fast  *store.Mirror
 	metrics     *metrics
+	seats       seats
 	term        atomic.Pointer[term] // nil while not leading
 	ended       atomic.Bool
 
@@ -101,6 +102,7 @@ func New(o Options) (*Engine, error) {
 	e := &Engine{
 		o: o, log: o.Log, atlas: newAtlas(o.Layout), byName: map[string]*controller{},
 		interests: map[keys.Family][]interest{}, clusters: map[string]int{},
+		seats: newSeats(),
 	}
 	if err := checkDeclarations(e.atlas, o.Controllers); err != nil {
 		return nil, fmt.Errorf("set up engine: %w", err)

@@ -17,6 +17,7 @@ type metrics struct {
 	panics     prometheus.Counter
 	writes     *prometheus.CounterVec
 	skipped    prometheus.Counter
+	whole      prometheus.Counter
 	all        []prometheus.Collector
 }
 
@@ -38,6 +39,9 @@ func newMetrics(e *Engine) *metrics {
 		skipped: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "pgctrl_engine_writes_skipped_total", Help: "Outputs that were so already.",
 		}),
+		whole: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "pgctrl_engine_plans_read_total", Help: "Plans read from etcd because a controller wanted to see them whole.",
+		}),
 	}
 	for _, c := range e.controllers {
 		for _, r := range results {
@@ -49,7 +53,7 @@ func newMetrics(e *Engine) *metrics {
 		}
 	}
 	m.all = []prometheus.Collector{
-		m.reconciles, m.seconds, m.panics, m.writes, m.skipped,
+		m.reconciles, m.seconds, m.panics, m.writes, m.skipped, m.whole,
 		gauge("pgctrl_engine_queue_depth", "Keys that wait for a worker.", nil, func() float64 {
 			if t := e.term.Load(); t != nil {
 				return float64(t.queue.Len())

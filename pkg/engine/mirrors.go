@@ -2,10 +2,12 @@ package engine
 
 import (
 	"strconv"
+	"strings"
 
 	"github.com/pgctrl/pgctrl/pkg/keys"
 	"github.com/pgctrl/pgctrl/pkg/kv"
 	"github.com/pgctrl/pgctrl/pkg/patroni"
+	"github.com/pgctrl/pgctrl/pkg/plan"
 	"github.com/pgctrl/pgctrl/pkg/store"
 )
 
@@ -27,12 +29,15 @@ func (e *Engine) newMirrors() {
 	for _, f := range bulkFamilies {
 		prefixes = append(prefixes, o.Layout.Prefix(f))
 	}
-	secrets := o.Layout.Prefix(keys.Secrets)
+	secrets, plans := o.Layout.Prefix(keys.Secrets), o.Layout.Prefix(keys.Plan)
 	e.bulk = store.NewMirror(o.Client, store.MirrorOptions{
 		Name: "bulk", Prefixes: prefixes, Stream: "bulk", ProbeEvery: o.ProbeEvery, Log: o.Log,
 		Keep: func(k kv.KV) kv.KV {
-			if len(k.Key) > len(secrets) && k.Key[:len(secrets)] == secrets {
+			switch {
+			case strings.HasPrefix(k.Key, secrets):
 				k.Value = nil // R11: no controller, log or dump of the snapshot can hold it
+			case strings.HasPrefix(k.Key, plans):
+				k.Value = plan.Shorten(k.Value) // a fleet's plans don't fit into memory
 			}
 			return k
 		},

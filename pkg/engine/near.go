@@ -28,13 +28,16 @@ func (n *near) of(cluster string) []string {
 			before = append(before, *c.Old)
 		}
 	}
-	out := append(n.e.o.Concerned(finder{n.e.bulk.Snapshot()}, n.e.o.Layout, cluster, before), cluster)
+	out := append(n.e.o.Concerned(finder{n.e.bulk.Snapshot(), n.e.atlas}, n.e.o.Layout, cluster, before), cluster)
 	n.known[cluster] = out
 	return out
 }
 
 // finder lets a mirror's snapshot be searched by words.
-type finder struct{ store.Indexed }
+type finder struct {
+	store.Indexed
+	atlas
+}
 
 // Mentioning implements kv.Finder.
-func (f finder) Mentioning(prefix, word string) []kv.KV { return mentioning(f.Indexed, prefix, word) }
+func (f finder) Mentioning(prefix, word string) []kv.KV { return f.mentioning(f.Indexed, prefix, word) }

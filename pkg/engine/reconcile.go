@@ -13,6 +13,7 @@ import (
 	"github.com/pgctrl/pgctrl/pkg/controllers"
 	"github.com/pgctrl/pgctrl/pkg/keys"
 	"github.com/pgctrl/pgctrl/pkg/observed"
+	"github.com/pgctrl/pgctrl/pkg/plan"
 	"github.com/pgctrl/pgctrl/pkg/store"
 )
 
@@ -60,14 +61,14 @@ type outcome struct {
 }
 
 // reconcile plans one key and writes the difference.
-func (t *term) reconcile(ctx context.Context, k Key) (outcome, error) {
+func (t *term) reconcile(ctx context.Context, k Key, at *seat) (outcome, error) {
 	c := t.e.byName[k.Controller]
 	if t.behind(k) {
 		return outcome{result: resultWaiting}, nil
 	}
 	w := t.e.world()
 	out := outcome{revision: w.bulk.Revision()}
-	res, err := safely(c, t.input(c, k.Cluster, w))
+	res, err := t.ask(ctx, c, k.Cluster, w, at)
 	if err != nil {
 		out.result = resultOf(err)
 		return out, err
@@ -99,6 +100,8 @@ func safely(c *controller, in controllers.Input) (res controllers.Result, err er
 		switch r := recover().(type) {
 		case nil:
 		case *UndeclaredRead:
+			err = r
+		case *unread:
 			err = r
 		default:
 			err = &Panic{Value: r, Stack: debug.Stack()}
@@ -142,7 +145,7 @@ func (t *term) difference(c *controller, k Key, w world, outputs []controllers.O
 			if exists {
 				writes = append(writes, write{f.name, o.Key, nil, now.ModRevision})
 			}
-		case exists && (o.Mode != controllers.Write || bytes.Equal(now.Value, o.Value)):
+		case o.Mode == controllers.Keep || exists && (o.Mode != controllers.Write || same(f, now.Value, o.Value)):
 			t.e.metrics.skipped.Inc()
 		case f.name == keys.Plan && len(o.Value) > MaxPlan:
 			tooLarge = append(tooLarge, planTooLarge(o))
@@ -153,6 +156,14 @@ func (t *term) difference(c *controller, k Key, w world, outputs []controllers.O
 		}
 	}
 	return writes, tooLarge, nil
+}
+
+// same compares a value with what the mirror holds of one, exactly.
+func same(f family, held, value []byte) bool {
+	if f.name == keys.Plan {
+		return plan.Same(held, value)
+	}
+	return bytes.Equal(held, value)
 }
 
 // declaredOutput finds the family of an output that the controller may write for

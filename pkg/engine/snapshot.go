@@ -42,12 +42,14 @@ func (w world) of(f family) store.Indexed {
 // declared, for one cluster.
 type declared struct {
 	world
+	atlas               atlas
 	controller, cluster string
 	readings            []reading
+	whole               map[string]kv.KV // plans that were read to be seen whole, by key
 }
 
-// Get implements kv.Snapshot.
-func (d *declared) Get(key string) (kv.KV, bool) {
+// GetShort implements kv.Shortened.
+func (d *declared) GetShort(key string) (kv.KV, bool) {
 	for _, r := range d.readings {
 		if tail, ok := r.tail(key); ok && r.admits(tail, d.cluster) {
 			return d.of(r.family).Get(key)
@@ -56,9 +58,8 @@ func (d *declared) Get(key string) (kv.KV, bool) {
 	panic(&UndeclaredRead{Controller: d.controller, Cluster: d.cluster, Key: key})
 }
 
-// Range implements kv.Snapshot. A prefix that covers more than what was declared
-// returns what was declared; one that covers nothing of it is refused.
-func (d *declared) Range(prefix string) []kv.KV {
+// RangeShort implements kv.Shortened. The list is the caller's.
+func (d *declared) RangeShort(prefix string) []kv.KV {
 	var out []kv.KV
 	known, sources := false, 0
 	for _, r := range d.readings {
@@ -156,6 +157,8 @@ func indexed(a atlas) func(kv.KV) []string {
 				return []string{indexPrefix(f.name, segment(tail, f.cluster)) + e.Key}
 			case f.name == keys.Nodes:
 				return wordPlaces(e)
+			case f.name == keys.Alive:
+				return distrustPlaces(e)
 			case f.name == keys.Desired && slices.Contains([]string{"members", "vip"}, segment(tail, f.part)):
 				return wordPlaces(e)
 			}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/pgctrl/pgctrl/pkg/controllers"
 	"github.com/pgctrl/pgctrl/pkg/keys"
+	"github.com/pgctrl/pgctrl/pkg/kv"
 	"github.com/pgctrl/pgctrl/pkg/observed"
 	"github.com/pgctrl/pgctrl/pkg/store"
 )
@@ -86,7 +87,10 @@ func (e *Engine) lead(l *store.Leadership) {
 // work takes keys until the term ends. One that was taken when the view of etcd is
 // old waits for a new one: nothing is planned from an old view (R6).
 func (t *term) work(ctx context.Context) {
+	at := &seat{of: t.e.seats}
+	defer at.leave()
 	for {
+		at.take()
 		k, class, ok := t.queue.Get()
 		if !ok {
 			return
@@ -99,17 +103,17 @@ func (t *term) work(ctx context.Context) {
 		if !t.leadership.Held() {
 			return
 		}
-		t.queue.Done(k, t.step(ctx, k, class))
+		t.queue.Done(k, t.step(ctx, k, class, at))
 	}
 }
 
 // step reconciles one key and says how it goes on. It is the boundary at which
 // whatever happened is logged and counted, once.
-func (t *term) step(ctx context.Context, k Key, class Class) Next {
+func (t *term) step(ctx context.Context, k Key, class Class, at *seat) Next {
 	t.begin(k)
 	defer t.end(k)
 	started := time.Now()
-	out, err := t.reconcile(ctx, k)
+	out, err := t.reconcile(ctx, k, at)
 	m := t.e.metrics
 	m.seconds.WithLabelValues(k.Controller).Observe(time.Since(started).Seconds())
 	m.reconciles.WithLabelValues(k.Controller, out.result).Inc()
@@ -229,9 +233,9 @@ func (e *Engine) reached(key string) int64 {
 }
 
 // input is what a controller is told.
-func (t *term) input(c *controller, cluster string, w world) controllers.Input {
+func (t *term) input(c *controller, cluster string, w world, whole map[string]kv.KV) controllers.Input {
 	return controllers.Input{
 		Cluster: cluster, Layout: t.e.o.Layout, Now: time.Now(),
-		Snapshot: &declared{world: w, controller: c.Name(), cluster: cluster, readings: c.reads},
+		Snapshot: &declared{world: w, atlas: t.e.atlas, controller: c.Name(), cluster: cluster, readings: c.reads, whole: whole},
 	}
 }

@@ -188,17 +188,20 @@ func Encode(p Plan) []byte {
 
 // Decode reads a stored plan. A newer schema is ErrSchema.
 func Decode(value []byte) (Plan, error) {
-	var head struct {
-		Schema int `json:"schema"`
-	}
-	if err := json.Unmarshal(value, &head); err != nil {
-		return Plan{}, fmt.Errorf("parse plan: %w", err)
-	}
-	if head.Schema > Schema {
-		return Plan{}, fmt.Errorf("%w: it has %d, this program knows %d", ErrSchema, head.Schema, Schema)
-	}
 	var p Plan
-	if err := json.Unmarshal(value, &p); err != nil {
+	err := json.Unmarshal(value, &p)
+	if err != nil {
+		// What a newer program writes need not fit these types.
+		var head struct {
+			Schema int `json:"schema"`
+		}
+		_ = json.Unmarshal(value, &head)
+		p = Plan{Schema: head.Schema}
+	}
+	switch {
+	case p.Schema > Schema:
+		return Plan{}, fmt.Errorf("%w: it has %d, this program knows %d", ErrSchema, p.Schema, Schema)
+	case err != nil:
 		return Plan{}, fmt.Errorf("parse plan: %w", err)
 	}
 	return p, nil

@@ -27,9 +27,8 @@ type computer struct {
 }
 
 type stored struct {
-	plan.Plan
+	plan.Short
 	key      string
-	value    []byte
 	revision int64
 }
 
@@ -93,10 +92,10 @@ func (c *computer) read() {
 	// A plan of another store's time says nothing about what this one's documents want.
 	store, _ := observed.Read[observed.Store](c.Snapshot, c.Layout.StoreKey())
 	c.each(keys.Plan, func(ref keys.Ref, e kv.KV) {
-		p, err := plan.Head(e.Value)
+		p, err := plan.ReadShort(e.Value)
 		ours := (c.formed == nil || p.UID == c.formed.UID) && (store.Incarnation == "" || p.Store == store.Incarnation)
 		if err == nil && ours {
-			put(c.plans, ref, stored{Plan: p, key: e.Key, value: e.Value, revision: e.ModRevision})
+			put(c.plans, ref, stored{Short: p, key: e.Key, revision: e.ModRevision})
 		}
 	})
 	c.each(keys.Observed, func(ref keys.Ref, e kv.KV) {
@@ -126,9 +125,10 @@ func (c *computer) alive(node string) bool {
 	return ok
 }
 
-// each calls f for every key of the family that concerns the cluster.
+// each calls f for every key of the family that concerns the cluster; values may be
+// short.
 func (c *computer) each(family keys.Family, f func(keys.Ref, kv.KV)) {
-	for _, e := range c.Snapshot.Range(c.Layout.Prefix(family)) {
+	for _, e := range kv.RangeShort(c.Snapshot, c.Layout.Prefix(family)) {
 		// Parsing is dearer than looking, and most keys are other clusters'.
 		if !strings.Contains(e.Key, "/"+c.Cluster+"/") {
 			continue

@@ -8,6 +8,7 @@ import (
 
 	"github.com/pgctrl/pgctrl/pkg/desired"
 	"github.com/pgctrl/pgctrl/pkg/keys"
+	"github.com/pgctrl/pgctrl/pkg/kv"
 	"github.com/pgctrl/pgctrl/pkg/observed"
 )
 
@@ -19,7 +20,7 @@ func Clusters(in Input) []string {
 		set[name] = true
 	}
 	for _, f := range []keys.Family{keys.Formed, keys.Plan} {
-		for _, e := range in.Snapshot.Range(in.Layout.Prefix(f)) {
+		for _, e := range kv.RangeShort(in.Snapshot, in.Layout.Prefix(f)) {
 			if ref, err := in.Layout.Parse(e.Key); err == nil && ref.Cluster != keys.NodeCluster {
 				set[ref.Cluster] = true
 			}

@@ -1,11 +1,9 @@
 package status
 
 import (
-	"bytes"
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/pgctrl/pgctrl/pkg/controllers"
 	"github.com/pgctrl/pgctrl/pkg/keys"
@@ -19,9 +17,10 @@ import (
 // something is not done.
 func (c *computer) planned() map[string]bool {
 	unfinished := map[string]bool{}
+	secrets := c.secretRevisions()
 	for _, concern := range c.Concerns {
 		r, err := concern.Plan(controllers.Input{
-			Cluster: c.Cluster, Layout: c.Layout, Now: c.Now, Snapshot: c.withoutSecrets(),
+			Cluster: c.Cluster, Layout: c.Layout, Now: c.Now, Snapshot: c.shownTo(concern, secrets),
 		})
 		if err != nil {
 			c.add(concern.Name(), "", observed.Condition{
@@ -55,14 +54,14 @@ func (c *computer) planned() map[string]bool {
 
 // written reports an output that is not in etcd as the controller wants it.
 func (c *computer) written(o controllers.Output) (*observed.Condition, string) {
-	if o.Mode == controllers.Mint {
+	if o.Mode == controllers.Mint || o.Mode == controllers.Keep {
 		return nil, "" // secrets are not looked at
 	}
 	ref, _ := c.Layout.Parse(o.Key)
 	if ref.Family == keys.Secrets {
 		return nil, ""
 	}
-	e, ok := c.Snapshot.Get(o.Key)
+	e, ok := kv.GetShort(c.Snapshot, o.Key)
 	if o.Mode == controllers.Delete {
 		if !ok {
 			return nil, ref.Node
@@ -85,19 +84,15 @@ func (c *computer) written(o controllers.Output) (*observed.Condition, string) {
 	return cond, ref.Node
 }
 
-// samePlan compares two stored plans without their writer: this program and the
-// server need not be of one version.
-func samePlan(a, b []byte) bool {
-	if bytes.Equal(a, b) {
+// samePlan compares a stored plan, which may be short, with another without their
+// writer: this program and the server need not be of one version.
+func samePlan(held, other []byte) bool {
+	if plan.Same(held, other) {
 		return true
 	}
-	p, err := plan.Decode(a)
-	q, err2 := plan.Decode(b)
-	if err != nil || err2 != nil {
-		return false
-	}
-	p.Writer, q.Writer = "", ""
-	return bytes.Equal(plan.Encode(p), plan.Encode(q))
+	p, err := plan.ReadShort(held)
+	q, err2 := plan.Decode(other)
+	return err == nil && err2 == nil && p.SameBut(func(p *plan.Plan) { p.Writer = "" }, q)
 }
 
 // applied adds what a node reports of its plans, and what it does not.
@@ -167,40 +162,4 @@ func (c *computer) count(unfinished map[string]bool) {
 			c.out.Applied++
 		}
 	}
-}
-
-// withoutSecrets lets concerns plan for a reader who can't see secrets: that they
-// exist, and at which revision, is read from the stored plans. So a rotation that
-// no server has planned yet is not seen; nothing else is missed.
-func (c *computer) withoutSecrets() kv.Snapshot {
-	revisions := map[string]int64{}
-	for _, concerns := range c.plans {
-		for _, p := range concerns {
-			for name, rev := range p.Secrets {
-				revisions[name] = max(revisions[name], rev)
-			}
-		}
-	}
-	return &blind{Snapshot: c.Snapshot, prefix: c.Layout.ClusterSecrets(c.Cluster), revisions: revisions}
-}
-
-type blind struct {
-	kv.Snapshot
-	prefix    string
-	revisions map[string]int64
-}
-
-// Get implements kv.Snapshot.
-func (b *blind) Get(key string) (kv.KV, bool) {
-	name, secret := strings.CutPrefix(key, b.prefix)
-	if !secret {
-		return b.Snapshot.Get(key)
-	}
-	rev := b.revisions[name]
-	return kv.KV{Key: key, ModRevision: rev, CreateRevision: rev}, true
-}
-
-// Mentioning implements kv.Finder.
-func (b *blind) Mentioning(prefix, word string) []kv.KV {
-	return kv.Mentioning(b.Snapshot, prefix, word)
 }

@@ -7,7 +7,6 @@ import (
 
 	"github.com/pgctrl/pgctrl/pkg/desired"
 	"github.com/pgctrl/pgctrl/pkg/observed"
-	"github.com/pgctrl/pgctrl/pkg/plan"
 )
 
 // proxy is the concern whose reports say where services lead, and routeFact the
@@ -63,7 +62,7 @@ func (c *computer) targets(s *desired.Service, node string) ([]string, bool) {
 	}
 	known := false
 	for _, backend := range []string{s.Name, s.Name + fallback} {
-		if !plan.HasBackend(p.value, backend) {
+		if !slices.Contains(p.Backends, backend) {
 			continue
 		}
 		fact, ok := r.Facts[routeFact+backend]

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/pgctrl/pgctrl/pkg/keys"
+	"github.com/pgctrl/pgctrl/pkg/kv"
 	"github.com/pgctrl/pgctrl/pkg/observed"
 )
 
@@ -70,6 +71,10 @@ func StoreConditions(in Input) []observed.Condition {
 	return out
 }
 
+// distrust is the field of a presence record that is there while its agent trusts
+// another store. Of a fleet's records only those that have it are read.
+const distrust = "store"
+
 // changed says that the store is not the one that was trusted: it was restored, or
 // agents say so.
 func changed(in Input, rec observed.Store) []observed.Condition {
@@ -79,7 +84,7 @@ func changed(in Input, rec observed.Store) []observed.Condition {
 	}
 	var nodes []string
 	back := rec.Restored != nil
-	for _, e := range in.Snapshot.Range(in.Layout.Prefix(keys.Alive)) {
+	for _, e := range kv.Mentioning(in.Snapshot, in.Layout.Prefix(keys.Alive), distrust) {
 		a, err := observed.Decode[observed.Alive](e)
 		if err != nil || a.Store == nil {
 			continue

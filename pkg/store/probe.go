@@ -102,16 +102,15 @@ func (m *Mirror) compareOnce(ctx context.Context) (int, error) {
 	now := m.now.Load()
 	different, seen := 0, 0
 	for i, p := range now.prefixes {
-		kvs, _, err := m.client.listAt(ctx, p, now.reached[i])
-		if err != nil {
-			return 0, err
-		}
-		seen += len(kvs)
-		for _, e := range kvs {
+		_, err := m.client.eachAt(ctx, p, now.reached[i], func(e kv.KV) {
+			seen++
 			if have, ok := now.keys.Get(e.Key); !ok || !same(*have, m.o.Keep(e)) {
 				different++
 				m.log.Error("mirror differs from etcd", zap.String("key", e.Key), zap.Int64("revision", e.ModRevision))
 			}
+		})
+		if err != nil {
+			return 0, err
 		}
 	}
 	// What the mirror has too much, it has no counterpart for.

@@ -37,15 +37,20 @@ func (c *Client) Get(ctx context.Context, key string) (kv.KV, bool, error) {
 // List reads every key under prefix as it was at one revision, sorted by key,
 // and returns that revision. A prefix that does not end with "/" is a single key.
 func (c *Client) List(ctx context.Context, prefix string) ([]kv.KV, int64, error) {
-	return c.listAt(ctx, prefix, 0)
+	var out []kv.KV
+	rev, err := c.eachAt(ctx, prefix, 0, func(e kv.KV) { out = append(out, e) })
+	if err != nil {
+		return nil, 0, err
+	}
+	return out, rev, nil
 }
 
-// listAt is List at the given revision; 0 is the newest. It fails with
-// rpctypes.ErrCompacted when etcd has forgotten that revision.
-func (c *Client) listAt(ctx context.Context, prefix string, rev int64) ([]kv.KV, int64, error) {
+// eachAt calls do for every key under prefix, sorted by key, as it was at the given
+// revision; 0 is the newest. It returns that revision, and rpctypes.ErrCompacted when
+// etcd has forgotten it. No more than a page is in memory at once.
+func (c *Client) eachAt(ctx context.Context, prefix string, rev int64, do func(kv.KV)) (int64, error) {
 	end := rangeEnd(prefix)
-	var out []kv.KV
-	limit, size := firstPage, 0
+	limit, n, size := firstPage, 0, 0
 	for from := prefix; ; {
 		opts := []clientv3.OpOption{clientv3.WithLimit(int64(limit)), clientv3.WithRev(rev)}
 		if end != "" {
@@ -53,7 +58,7 @@ func (c *Client) listAt(ctx context.Context, prefix string, rev int64) ([]kv.KV,
 		}
 		resp, err := c.page(ctx, from, opts)
 		if err != nil {
-			return nil, 0, fmt.Errorf("list %s: %w", prefix, err)
+			return 0, fmt.Errorf("list %s: %w", prefix, err)
 		}
 		if rev == 0 {
 			// Every further page reads the revision of the first, so that the list is
@@ -61,14 +66,14 @@ func (c *Client) listAt(ctx context.Context, prefix string, rev int64) ([]kv.KV,
 			rev = resp.Header.GetRevision()
 		}
 		for _, e := range resp.Kvs {
-			out = append(out, fromEtcd(e))
-			size += len(e.Key) + len(e.Value)
+			do(fromEtcd(e))
+			n, size = n+1, size+len(e.Key)+len(e.Value)
 		}
 		if !resp.More || len(resp.Kvs) == 0 {
-			return out, rev, nil
+			return rev, nil
 		}
 		from = string(resp.Kvs[len(resp.Kvs)-1].Key) + "\x00"
-		limit = min(mostPage, max(1, pageBytes*len(out)/max(1, size)))
+		limit = min(mostPage, max(1, pageBytes*n/max(1, size)))
 	}
 }
 

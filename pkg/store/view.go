@@ -114,18 +114,17 @@ func (m *Mirror) list(ctx context.Context) (*view, error) {
 	var b tree.Builder[*kv.KV]
 	places := map[string]*kv.KV{}
 	for i, p := range m.o.Prefixes { // sorted, so the keys are too
-		kvs, rev, err := m.client.listAt(ctx, p, next.rev)
-		if err != nil {
-			return nil, err
-		}
-		next.rev, next.reached[i] = rev, rev
-		for _, e := range kvs {
+		rev, err := m.client.eachAt(ctx, p, next.rev, func(e kv.KV) {
 			kept := m.o.Keep(e)
 			b.Add(e.Key, &kept)
 			for _, place := range m.o.Index(kept) {
 				places[place] = &kept
 			}
+		})
+		if err != nil {
+			return nil, err
 		}
+		next.rev, next.reached[i] = rev, rev
 	}
 	next.keys = b.Tree()
 	next.index = sorted(places)

@@ -56,8 +56,7 @@ func TestVIPByHandWithoutEtcd(t *testing.T) {
 	direct.Port = 5432 // HAProxy's checks see a Patroni that is stopped
 	o := observeVIP(t)
 	patroni := "patroni@" + cluster + ".service"
-	must[string](t)(hosts.Infra.Exec(ctx, "systemctl", "stop", "pgctrl-etcd"))
-	t.Cleanup(func() { _, _ = hosts.Infra.Exec(context.Background(), "systemctl", "start", "pgctrl-etcd") })
+	stopEtcd(ctx, t)
 	hold(ctx, 5*time.Second)
 	if n := o.Holders(); len(n) != 1 || n[0] != h.Name {
 		t.Fatalf("5 s after etcd went away the address is on %v", n)

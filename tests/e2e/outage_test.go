@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"context"
 	"strings"
 	"testing"
 	"time"
@@ -19,8 +18,7 @@ func TestEtcdAwayForAMinute(t *testing.T) {
 	o := observeVIP(t)
 	address := probe.Start(ctx, throughVIP(ctx, t), 100*time.Millisecond, 25, nil)
 	samplers := sampleAll(ctx, t, 100*time.Millisecond)
-	must[string](t)(hosts.Infra.Exec(ctx, "systemctl", "stop", "pgctrl-etcd"))
-	t.Cleanup(func() { _, _ = hosts.Infra.Exec(context.Background(), "systemctl", "start", "pgctrl-etcd") })
+	stopEtcd(ctx, t)
 	hold(ctx, time.Minute)
 	for _, h := range hosts.Nodes {
 		out := must[string](t)(h.Exec(ctx, "pgagent", "status"))

@@ -145,8 +145,7 @@ func TestR9WithoutEtcd(t *testing.T) {
 	ctx := begin(t)
 	statusReady(ctx, t)
 	_, next := leaderAndNext(ctx, t)
-	must[string](t)(hosts.Infra.Exec(ctx, "systemctl", "stop", "pgctrl-etcd"))
-	t.Cleanup(func() { _, _ = hosts.Infra.Exec(context.Background(), "systemctl", "start", "pgctrl-etcd") })
+	stopEtcd(ctx, t)
 	time.Sleep(5 * time.Second) // views are stale now
 	for _, d := range drifts("", "")[:9] {
 		took, err := d.do(ctx, hosts.Node(next))

@@ -26,8 +26,7 @@ func TestStoreRestoredUnderARunningCluster(t *testing.T) {
 	before := fingerprint(ctx, t)
 
 	samplers := sampleAll(ctx, t, 100*time.Millisecond)
-	must[string](t)(hosts.Infra.Exec(ctx, "systemctl", "stop", "pgctrl-etcd"))
-	t.Cleanup(func() { _, _ = hosts.Infra.Exec(context.Background(), "systemctl", "start", "pgctrl-etcd") })
+	stopEtcd(ctx, t)
 	if _, err := hosts.Pgctrl(ctx, "etcd", "restore", file); err == nil {
 		t.Error("a store with data was overwritten without a word")
 	}
@@ -102,8 +101,7 @@ func TestBootWithoutEtcd(t *testing.T) {
 	held := must[string](t)(h.Exec(ctx, "pgagent", "route", "--to", leader, "--for", "1h"))
 	t.Log(held)
 	through := must[probe.Target](t)(hosts.Target(ctx, cluster, h, 5436)) // asks etcd for the password
-	must[string](t)(hosts.Infra.Exec(ctx, "systemctl", "stop", "pgctrl-etcd"))
-	t.Cleanup(func() { _, _ = hosts.Infra.Exec(context.Background(), "systemctl", "start", "pgctrl-etcd") })
+	stopEtcd(ctx, t)
 	ok(t, h.Reboot(ctx))
 	ok(t, fleet.Until(ctx, 30*time.Second, "HAProxy to be up", func(ctx context.Context) error {
 		_, err := h.Exec(ctx, "systemctl", "is-active", "haproxy@"+cluster, "pgagent")

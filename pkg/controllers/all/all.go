@@ -5,6 +5,7 @@ import (
 	"github.com/pgctrl/pgctrl/pkg/controllers"
 	"github.com/pgctrl/pgctrl/pkg/controllers/haproxy"
 	"github.com/pgctrl/pgctrl/pkg/controllers/postgres"
+	"github.com/pgctrl/pgctrl/pkg/controllers/reuse"
 	"github.com/pgctrl/pgctrl/pkg/controllers/status"
 	"github.com/pgctrl/pgctrl/pkg/controllers/topology"
 	"github.com/pgctrl/pgctrl/pkg/controllers/vip"
@@ -27,7 +28,9 @@ func Concerned(s kv.Snapshot, l keys.Layout, cluster string, before []kv.KV) []s
 	return topology.Concerned(s, l, cluster, before)
 }
 
-// All are the concerns and what watches over them.
+// All are the concerns and what watches over them. The status asks the concerns what the
+// engine asks them.
 func All() []controllers.Controller {
-	return append(Concerns(), status.New(Concerns()...))
+	concerns := reuse.Answers(Concerns()...)
+	return append(concerns, status.New(concerns...))
 }

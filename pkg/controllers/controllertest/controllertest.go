@@ -20,6 +20,7 @@ import (
 	"github.com/pgctrl/pgctrl/pkg/controllers"
 	"github.com/pgctrl/pgctrl/pkg/keys"
 	"github.com/pgctrl/pgctrl/pkg/kv"
+	"github.com/pgctrl/pgctrl/pkg/plan"
 )
 
 var update = flag.Bool("update", false, "write golden files instead of comparing")
@@ -59,15 +60,19 @@ func Delete(m *kv.Map, key string) {
 }
 
 // Run plans one cluster. The snapshot holds nothing that the controller has not
-// declared, and reading anything else fails the test.
+// declared, and reading anything else fails the test; so does a controller that
+// answers differently when it is shown plans in their short form, as in a server.
 func Run(t testing.TB, c controllers.Controller, m *kv.Map, cluster string) controllers.Result {
 	t.Helper()
-	r, err := c.Plan(controllers.Input{
-		Cluster: cluster, Layout: keys.Default, Now: Now,
-		Snapshot: &declared{t: t, Map: m, access: slices.Concat(c.Inputs(), c.Outputs()), cluster: cluster},
-	})
+	whole := &declared{t: t, Map: m, access: slices.Concat(c.Inputs(), c.Outputs()), cluster: cluster}
+	in := controllers.Input{Cluster: cluster, Layout: keys.Default, Now: Now, Snapshot: whole}
+	r, err := c.Plan(in)
 	if err != nil {
 		t.Fatalf("plan %s: %v", cluster, err)
+	}
+	in.Snapshot = shortened{whole}
+	if short, err := c.Plan(in); err != nil || string(text(short)) != string(text(r)) {
+		t.Errorf("plan %s from short forms: %v\n%s", cluster, err, cmp.Diff(string(text(r)), string(text(short))))
 	}
 	for _, o := range r.Outputs {
 		ref, err := keys.Default.Parse(o.Key)
@@ -94,7 +99,7 @@ func Apply(m *kv.Map, r controllers.Result) bool {
 		if o.Mode == controllers.Mint {
 			value = "secret of " + o.Key
 		}
-		if exists && (o.Mode != controllers.Write || string(old.Value) == value) {
+		if o.Mode == controllers.Keep || exists && (o.Mode != controllers.Write || string(old.Value) == value) {
 			continue
 		}
 		Put(m, o.Key, value)
@@ -186,6 +191,29 @@ func allowed(access []controllers.Access, ref keys.Ref, cluster string) bool {
 		}
 	}
 	return false
+}
+
+// shortened shows plans in their short form to who is content with that.
+type shortened struct{ *declared }
+
+func (s shortened) GetShort(key string) (kv.KV, bool) {
+	e, ok := s.Get(key)
+	return short(e), ok
+}
+
+func (s shortened) RangeShort(prefix string) []kv.KV {
+	out := s.Range(prefix)
+	for i := range out {
+		out[i] = short(out[i])
+	}
+	return out
+}
+
+func short(e kv.KV) kv.KV {
+	if strings.HasPrefix(e.Key, keys.Default.Prefix(keys.Plan)) {
+		e.Value = plan.Shorten(e.Value)
+	}
+	return e
 }
 
 func (d *declared) Get(key string) (kv.KV, bool) {

@@ -107,7 +107,7 @@ func leftAlone(in controllers.Input, t *topology.Topology, planned []string) []o
 		ref, _ := in.Layout.Parse(e.Key)
 		n := ref.Node
 		saidOfMember := slices.ContainsFunc(t.Unmanaged, func(m plan.Member) bool { return m.Node == n })
-		if s := t.Stored(in, n, Concern); saidOfMember || s == nil || s.Plan.Removal != nil || slices.Contains(planned, n) || t.Goes(n) {
+		if s := t.Stored(in, n, Concern); saidOfMember || s == nil || s.Head.Removal != nil || slices.Contains(planned, n) || t.Goes(n) {
 			continue
 		}
 		cs = append(cs, observed.Condition{

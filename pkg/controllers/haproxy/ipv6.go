@@ -22,12 +22,14 @@ func virtualIPv6(in controllers.Input) bool {
 		return true
 	}
 	for _, e := range topology.PlansOf(in, vip.Concern) {
-		p, err := plan.Decode(e.Value)
-		if err != nil {
+		p, err := plan.ReadShort(e.Value)
+		if err != nil || p.Removal != nil {
 			continue
 		}
-		if a, ok := plan.AddressOf(p); ok && is6(a.Host()) {
-			return true
+		for _, a := range p.Addresses {
+			if is6(plan.Address{Address: a}.Host()) {
+				return true
+			}
 		}
 	}
 	return false

@@ -9,7 +9,6 @@ import (
 	"github.com/pgctrl/pgctrl/pkg/desired"
 	"github.com/pgctrl/pgctrl/pkg/observed"
 	"github.com/pgctrl/pgctrl/pkg/patroni"
-	"github.com/pgctrl/pgctrl/pkg/plan"
 )
 
 // baseParameters are what an operator of a highly available PostgreSQL expects and
@@ -81,16 +80,11 @@ func setting(value any) any {
 func forgottenParameters(in controllers.Input, t *topology.Topology) []string {
 	names := map[string]bool{}
 	for _, m := range t.Members {
-		e, ok := in.Snapshot.Get(in.Layout.PlanKey(m.Node, in.Cluster, Concern))
-		if !ok {
+		s := t.Stored(in, m.Node, Concern)
+		if s == nil || s.Head.UID != t.Formed.UID {
 			continue
 		}
-		if p, err := plan.Head(e.Value); err != nil || p.UID != t.Formed.UID {
-			continue
-		}
-		section, _ := plan.DynamicConfig(e.Value)["postgresql"].(map[string]any)
-		parameters, _ := section["parameters"].(map[string]any)
-		for name := range parameters {
+		for _, name := range s.Head.Parameters {
 			names[name] = true
 		}
 	}

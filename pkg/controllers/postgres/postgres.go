@@ -12,6 +12,7 @@ import (
 	"github.com/pgctrl/pgctrl/pkg/controllers"
 	"github.com/pgctrl/pgctrl/pkg/controllers/topology"
 	"github.com/pgctrl/pgctrl/pkg/keys"
+	"github.com/pgctrl/pgctrl/pkg/kv"
 	"github.com/pgctrl/pgctrl/pkg/observed"
 	"github.com/pgctrl/pgctrl/pkg/plan"
 	"github.com/pgctrl/pgctrl/pkg/version"
@@ -160,7 +161,7 @@ func waitsForLeader(in controllers.Input, t *topology.Topology, member, node str
 		return observed.Condition{}, false
 	}
 	key := in.Layout.PlanKey(node, in.Cluster, Concern)
-	if _, has := in.Snapshot.Get(key); has {
+	if _, has := kv.GetShort(in.Snapshot, key); has {
 		return observed.Condition{}, false
 	}
 	return observed.Condition{

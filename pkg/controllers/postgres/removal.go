@@ -33,7 +33,7 @@ func removals(in controllers.Input, t *topology.Topology, want map[string]plan.P
 		}
 		s := t.Stored(in, m.Node, Concern)
 		switch {
-		case s == nil || s.Plan.Cluster.Member != m.Name || t.Formed != nil && s.Plan.UID != t.Formed.UID:
+		case s == nil || !s.Readable() || s.Head.Cluster.Member != m.Name || t.Formed != nil && s.Head.UID != t.Formed.UID:
 			ordinary, has := want[m.Node]
 			delete(want, m.Node)
 			if has && remains(in, t, m) {
@@ -42,7 +42,7 @@ func removals(in controllers.Input, t *topology.Topology, want map[string]plan.P
 				continue
 			}
 			cs = append(cs, isGone(in, m))
-		case s.Plan.Removal != nil:
+		case s.Head.Removal != nil:
 			o, c := finish(in, t, s, want)
 			done, cs = append(done, o...), append(cs, c...)
 		case t.Leader == m.Name:
@@ -60,7 +60,7 @@ func removals(in controllers.Input, t *topology.Topology, want map[string]plan.P
 	// A removal whose document was deleted half way is no less of one: the host may
 	// have been taken apart already.
 	for _, s := range t.AllStored(in, Concern) {
-		if s.Plan.Removal != nil && !documented[s.Node] {
+		if s.Head.Removal != nil && !documented[s.Node] && s.Readable() {
 			o, c := finish(in, t, s, want)
 			done, cs = append(done, o...), append(cs, c...)
 		}
@@ -76,16 +76,16 @@ func removal(t *topology.Topology) plan.Removal {
 	return r
 }
 
-// finish waits for a removal that is on its way.
+// finish waits for a removal that is on its way. Its plan is Readable.
 func finish(in controllers.Input, t *topology.Topology, s *topology.Stored, want map[string]plan.Plan) ([]controllers.Output, []observed.Condition) {
-	member := s.Plan.Cluster.Member
+	member := s.Head.Cluster.Member
 	delete(want, s.Node)
 	if !s.Removed() {
 		want[s.Node] = t.Removes(s, version.String(), removal(t))
 		return nil, []observed.Condition{topology.RemovingCondition(s.Key, "%s is being stopped on node %s; its data stay", member, s.Node)}
 	}
 	if _, there := in.Snapshot.Get(in.Layout.Members(in.Cluster) + member); there {
-		want[s.Node] = s.Plan
+		want[s.Node], _ = s.Whole()
 		return nil, []observed.Condition{topology.RemovingCondition(s.Key, "%s is stopped; Patroni's key of it has not expired yet", member)}
 	}
 	return []controllers.Output{s.Delete()}, nil
@@ -111,7 +111,8 @@ func remains(in controllers.Input, t *topology.Topology, m *desired.Member) bool
 func ledTo(in controllers.Input, t *topology.Topology, m *desired.Member) (node, why string) {
 	proxies := t.Docs.ProxyNodes()
 	for _, s := range t.AllStored(in, topology.Proxy) {
-		if _, alive := t.Alive(s.Node); !alive {
+		p, ok := s.Whole()
+		if _, alive := t.Alive(s.Node); !alive || !ok {
 			continue
 		}
 		own := s.Node == m.Node && !slices.Contains(proxies, s.Node)
@@ -119,7 +120,7 @@ func ledTo(in controllers.Input, t *topology.Topology, m *desired.Member) (node,
 		case own && s.Removed():
 		case own:
 			return s.Node, "still has its own HAProxy"
-		case leadsTo(s.Plan, m.Name):
+		case leadsTo(p, m.Name):
 			return s.Node, "has not been told yet"
 		case s.Report == nil || s.Report.Plan != s.Revision:
 			return s.Node, "has not answered yet"
@@ -177,7 +178,7 @@ func isGone(in controllers.Input, m *desired.Member) observed.Condition {
 // Patroni's own namespace is left to `pgctrl remove`, which asks for the name.
 func removeAll(in controllers.Input, t *topology.Topology, cs []observed.Condition) controllers.Result {
 	var out []controllers.Output
-	stored := t.AllStored(in, Concern)
+	stored := slices.DeleteFunc(t.AllStored(in, Concern), func(s *topology.Stored) bool { return !s.Readable() })
 	key := in.Layout.ClusterDoc(in.Cluster, "postgres")
 	for _, s := range t.AllStored(in, topology.Proxy) {
 		if _, alive := t.Alive(s.Node); alive && !s.Removed() {
@@ -199,7 +200,7 @@ func removeAll(in controllers.Input, t *topology.Topology, cs []observed.Conditi
 		out = nil // together or not at all: until then each plan answers for its host
 		for _, s := range stored {
 			if _, has := want[s.Node]; !has {
-				want[s.Node] = s.Plan
+				want[s.Node], _ = s.Whole()
 			}
 		}
 		rolled, waiting := t.Rollout(in, Concern, want, func(node string, r *observed.Report) bool { return topology.NothingLoaded(r) })

@@ -27,8 +27,11 @@ func (n *Node) held() bool {
 	if n.Stored == nil || n.Report == nil || n.Report.Plan != n.Stored.Revision {
 		return false
 	}
-	_, is := n.freezeOf()
-	return is && n.Report.Loaded == plan.Hash(n.Stored.Plan.Resources, n.Stored.Plan.Secrets)
+	if _, is := n.freezeOf(); !is {
+		return false
+	}
+	p, ok := n.Stored.Whole()
+	return ok && n.Report.Loaded == plan.Hash(p.Resources, p.Secrets)
 }
 
 // frozen words why the change of a node waits for a freeze, its own or another's.
@@ -39,13 +42,16 @@ func (n *Node) frozen(c observed.Condition, waits, format string) observed.Condi
 	return c
 }
 
-// keep is what a node whose change waits has in store: what it had, but for the
-// freeze, which waits for nobody.
-func (n *Node) keep() []byte {
-	if n.Want.Freeze.Same(n.Stored.Plan.Freeze) {
-		return n.Stored.Value
+// keep is what a node whose change waits gets in store: what it had, but for the
+// freeze, which waits for nobody. other is false when that is what it has.
+func (n *Node) keep() (value []byte, other bool) {
+	if n.Want.Freeze.Same(n.Stored.Freeze) {
+		return nil, false
 	}
-	p := n.Stored.Plan
+	p, ok := n.Stored.Whole()
+	if !ok {
+		return nil, false
+	}
 	p.Freeze = n.Want.Freeze
-	return plan.Encode(p)
+	return plan.Encode(p), true
 }

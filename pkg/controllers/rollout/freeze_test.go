@@ -16,10 +16,9 @@ func content1(text string) plan.Plan {
 
 // frozenNode has plan "old" stored at revision 5 and in force, and is frozen.
 func frozenNode(name string, loaded string) Node {
-	p := content1("old")
 	return Node{
 		Name: name, Key: "/plan/" + name, Want: content1("new"), Alive: true,
-		Stored: &Stored{Plan: p, Value: plan.Encode(p), Revision: 5},
+		Stored: store(content1("old"), 5),
 		Report: &observed.Report{Plan: 5, Loaded: plan.Hash(content1(loaded).Resources, nil), Conditions: []observed.Condition{
 			{Type: observed.Applied, Status: observed.True},
 			{Type: observed.Healthy, Status: observed.True, Reason: observed.Frozen, Message: "nothing is applied", Next: "rm /etc/pgctrl/freeze (on " + name + ")"},
@@ -57,7 +56,7 @@ func TestFrozenNodeIsPassedBy(t *testing.T) {
 func TestFrozenWithTheChangeStopsTheOthers(t *testing.T) {
 	a := frozenNode("a", "older")
 	a.Report.Conditions[0] = observed.Condition{Type: observed.Applied, Status: observed.False, Reason: observed.Frozen, Message: "left so", Next: "rm it"}
-	a.Want = a.Stored.Plan
+	a.Want = content1("old")
 	d := Decide([]Node{a, wellNode("b")})
 	if changedTo(d, "b") {
 		t.Fatal("b changes while a may begin at any moment")
@@ -86,7 +85,9 @@ func TestAFreezeWaitsForNobody(t *testing.T) {
 	}
 	// Taking it away is no change either.
 	n := wellNode("a")
-	n.Stored.Plan.Freeze, n.Want = f, content1("old")
+	was := content1("old")
+	was.Freeze = f
+	n.Stored, n.Want = store(was, 5), content1("old")
 	if n.changed() {
 		t.Error("the end of a freeze counts as a change")
 	}

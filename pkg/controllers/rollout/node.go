@@ -1,7 +1,6 @@
 package rollout
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 
@@ -18,28 +17,47 @@ func (n *Node) Load(s kv.Snapshot, key, reportKey string) error {
 	if r, ok := observed.Read[observed.Report](s, reportKey); ok && r.Of(n.Want.UID) {
 		n.Report = &r
 	}
-	e, ok := s.Get(key)
+	e, ok := kv.GetShort(s, key)
 	if !ok {
 		return nil
 	}
-	if bytes.Equal(e.Value, n.wanted()) {
-		n.Stored = &Stored{Plan: n.Want, Value: e.Value, Revision: e.ModRevision}
-		return nil
-	}
-	p, err := plan.Decode(e.Value)
+	short, err := plan.ReadShort(e.Value)
 	if errors.Is(err, plan.ErrSchema) {
 		return fmt.Errorf("read %s: %w", key, err)
 	}
-	n.Stored = &Stored{Plan: p, Value: e.Value, Revision: e.ModRevision}
+	n.Stored = &Stored{Short: short, Whole: Whole(s, key), Revision: e.ModRevision}
 	return nil
+}
+
+// Whole reads a stored plan with its resources when it is called; false: there is
+// none that can be read.
+func Whole(s kv.Snapshot, key string) func() (plan.Plan, bool) {
+	return func() (plan.Plan, bool) {
+		e, ok := s.Get(key)
+		if !ok {
+			return plan.Plan{}, false
+		}
+		p, err := plan.Decode(e.Value)
+		return p, err == nil
+	}
 }
 
 // changed reports whether the wanted plan asks something else of the host than
 // the stored one. The revision of the documents and the name of the writer do
 // not: those go to all nodes at once.
 func (n *Node) changed() bool {
-	return n.Stored != nil && !bytes.Equal(n.Stored.Value, n.wanted()) && !bytes.Equal(content(n.Want), content(n.Stored.Plan))
+	if n.Stored == nil {
+		return false
+	}
+	if n.differs == nil {
+		differs := !n.Stored.Is(n.wanted()) && !n.Stored.SameBut(aside, n.Want)
+		n.differs = &differs
+	}
+	return *n.differs
 }
+
+// aside takes away what goes to all nodes at once.
+func aside(p *plan.Plan) { p.Inputs, p.Writer, p.Freeze = plan.Inputs{}, "", nil }
 
 // wanted is the stored form of the wanted plan.
 func (n *Node) wanted() []byte {
@@ -47,11 +65,6 @@ func (n *Node) wanted() []byte {
 		n.encoded = plan.Encode(n.Want)
 	}
 	return n.encoded
-}
-
-func content(p plan.Plan) []byte {
-	p.Inputs, p.Writer, p.Freeze = plan.Inputs{}, "", nil
-	return plan.Encode(p)
 }
 
 func (n *Node) state() state {

@@ -35,19 +35,21 @@ type Node struct {
 	Empty bool
 
 	encoded []byte // Want, once it was asked for
+	differs *bool  // changed, once it was asked for
 }
 
-// Stored is a plan as etcd has it. Plan is the zero value when the bytes can't be read.
+// Stored is a plan as etcd has it: what is known of it at no price, and a way to all
+// of it. Its fields are zero and Whole is false when it can't be read.
 type Stored struct {
-	Plan     plan.Plan
-	Value    []byte
+	plan.Short
+	Whole    func() (plan.Plan, bool)
 	Revision int64
 }
 
 // Decision is what to write: every node's plan as it is to be stored now, and a
 // condition for each node whose plan waits.
 type Decision struct {
-	// Values are by Node.Name.
+	// Values are by Node.Name; a node whose stored plan stays as it is has none.
 	Values  map[string][]byte
 	Waiting []observed.Condition
 }
@@ -72,7 +74,9 @@ func Decide(nodes []Node) Decision {
 		case n.Stored == nil, !n.changed(), n.Empty && n.Alive, n == next: // a freeze is no change: it goes to all at once
 			d.Values[n.Name] = n.wanted()
 		default:
-			d.Values[n.Name] = n.keep()
+			if value, other := n.keep(); other {
+				d.Values[n.Name] = value
+			}
 			d.Waiting = append(d.Waiting, n.waits(nodes))
 		}
 	}

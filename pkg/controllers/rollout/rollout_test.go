@@ -18,9 +18,15 @@ func want(content string, inputs int64) plan.Plan {
 		Resources: plan.Resources{plan.Unit{Unit: "x.service", Program: "haproxy", Files: []plan.File{{Path: "/x", Content: content}}}}}
 }
 
-func stored(content string, rev int64) *Stored {
-	p := want(content, 1)
-	return &Stored{Plan: p, Value: plan.Encode(p), Revision: rev}
+func stored(content string, rev int64) *Stored { return store(want(content, 1), rev) }
+
+// store is a plan as a server has it in mind.
+func store(p plan.Plan, rev int64) *Stored {
+	short, err := plan.ReadShort(plan.Shorten(plan.Encode(p)))
+	if err != nil {
+		panic(err)
+	}
+	return &Stored{Short: short, Whole: func() (plan.Plan, bool) { return p, true }, Revision: rev}
 }
 
 func says(rev int64, status observed.Status, reason observed.Reason) *observed.Report {
@@ -34,8 +40,9 @@ func written(t *testing.T, d Decision, nodes []Node) string {
 	t.Helper()
 	var out []string
 	for _, n := range nodes {
-		if n.Stored == nil || string(d.Values[n.Name]) != string(n.Stored.Value) {
-			if string(d.Values[n.Name]) != string(plan.Encode(n.Want)) {
+		value, changes := d.Values[n.Name]
+		if n.Stored == nil || changes && !n.Stored.Is(value) {
+			if string(value) != string(plan.Encode(n.Want)) {
 				t.Fatalf("node %s: neither the stored nor the wanted plan", n.Name)
 			}
 			out = append(out, n.Name)
@@ -126,12 +133,16 @@ func TestRolloutProperty(t *testing.T) {
 			d := Decide(nodes)
 			for i := range nodes {
 				n := &nodes[i]
-				if v := d.Values[n.Name]; string(v) != string(n.Stored.Value) {
+				if v, ok := d.Values[n.Name]; ok && !n.Stored.Is(v) {
 					rev++
 					if n.changed() {
 						changing[n.Name] = true
 					}
-					n.Stored = &Stored{Plan: n.Want, Value: v, Revision: rev}
+					p, err := plan.Decode(v)
+					if err != nil {
+						t.Fatal(err)
+					}
+					n.Stored, n.differs = store(p, rev), nil
 				}
 			}
 			unanswered := 0
@@ -161,6 +172,7 @@ func TestRolloutProperty(t *testing.T) {
 				}
 				for j := range nodes {
 					nodes[j].Want = want(fmt.Sprintf("c%d", version), rev)
+					nodes[j].encoded, nodes[j].differs = nil, nil
 				}
 			case "leader":
 				for j := range nodes {

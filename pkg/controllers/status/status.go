@@ -9,6 +9,7 @@ import (
 
 	"github.com/pgctrl/pgctrl/pkg/controllers"
 	"github.com/pgctrl/pgctrl/pkg/keys"
+	"github.com/pgctrl/pgctrl/pkg/kv"
 	"github.com/pgctrl/pgctrl/pkg/observed"
 	"github.com/pgctrl/pgctrl/pkg/status"
 )
@@ -87,7 +88,7 @@ func nothingLeft(in controllers.Input) bool {
 	if _, formed := in.Snapshot.Get(in.Layout.FormedKey(in.Cluster)); formed || len(in.Snapshot.Range(in.Layout.ClusterDocs(in.Cluster))) > 0 {
 		return false
 	}
-	for _, e := range in.Snapshot.Range(in.Layout.Prefix(keys.Plan)) {
+	for _, e := range kv.RangeShort(in.Snapshot, in.Layout.Prefix(keys.Plan)) {
 		if ref, err := in.Layout.Parse(e.Key); err == nil && ref.Cluster == in.Cluster {
 			return false
 		}

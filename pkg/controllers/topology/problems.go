@@ -78,7 +78,7 @@ func Neighbours(s kv.Snapshot, l keys.Layout, cluster string, nodes []string) []
 func onHosts(in controllers.Input, t *Topology) []plan.Member {
 	var out []plan.Member
 	for _, e := range PlansOf(in, Concern) {
-		p, err := plan.Head(e.Value)
+		p, err := plan.ReadShort(e.Value)
 		if err != nil || t.Formed != nil && p.UID != t.Formed.UID {
 			continue // an earlier cluster of this name is none of ours
 		}
@@ -90,10 +90,11 @@ func onHosts(in controllers.Input, t *Topology) []plan.Member {
 	return out
 }
 
-// PlansOf are the stored plans of one concern of the cluster, on whatever node.
+// PlansOf are the stored plans of one concern of the cluster, on whatever node, for
+// plan.ReadShort.
 func PlansOf(in controllers.Input, concern string) []kv.KV {
 	var out []kv.KV
-	for _, e := range in.Snapshot.Range(in.Layout.Prefix(keys.Plan)) {
+	for _, e := range kv.RangeShort(in.Snapshot, in.Layout.Prefix(keys.Plan)) {
 		// Parsing is dearer than looking.
 		if !strings.HasSuffix(e.Key, "/"+in.Cluster+"/"+concern) {
 			continue

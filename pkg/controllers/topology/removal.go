@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"github.com/pgctrl/pgctrl/pkg/controllers"
+	"github.com/pgctrl/pgctrl/pkg/controllers/rollout"
+	"github.com/pgctrl/pgctrl/pkg/kv"
 	"github.com/pgctrl/pgctrl/pkg/observed"
 	"github.com/pgctrl/pgctrl/pkg/plan"
 )
@@ -14,16 +16,24 @@ const Proxy = "haproxy"
 
 // Stored is a node's plan as etcd has it, and the node's newest answer to it.
 type Stored struct {
-	Node     string
-	Key      string
-	Plan     plan.Plan
+	Node string
+	Key  string
+	// Head is the plan without its resources, Whole a way to all of it.
+	Head     plan.Short
+	Whole    func() (plan.Plan, bool)
 	Revision int64
 	Report   *observed.Report
 }
 
+// Readable reports whether the whole plan can be read; who can't do without asks first.
+func (s *Stored) Readable() bool {
+	_, ok := s.Whole()
+	return ok
+}
+
 // Removed reports that the node has answered this very plan with Removed.
 func (s *Stored) Removed() bool {
-	if s.Plan.Removal == nil || s.Report == nil || s.Report.Plan != s.Revision {
+	if s.Head.Removal == nil || s.Report == nil || s.Report.Plan != s.Revision {
 		return false
 	}
 	c, ok := s.Report.Condition(observed.Applied)
@@ -38,13 +48,14 @@ func (s *Stored) Delete() controllers.Output {
 // Stored reads one node's plan of a concern; nil when there is none that can be
 // read. The controller declares plans and reports of the concern.
 func (t *Topology) Stored(in controllers.Input, node, concern string) *Stored {
-	s := &Stored{Node: node, Key: in.Layout.PlanKey(node, in.Cluster, concern)}
-	e, ok := in.Snapshot.Get(s.Key)
+	key := in.Layout.PlanKey(node, in.Cluster, concern)
+	s := &Stored{Node: node, Key: key, Whole: rollout.Whole(in.Snapshot, key)}
+	e, ok := kv.GetShort(in.Snapshot, key)
 	if !ok {
 		return nil
 	}
 	var err error
-	if s.Plan, err = plan.Decode(e.Value); err != nil {
+	if s.Head, err = plan.ReadShort(e.Value); err != nil {
 		return nil
 	}
 	s.Revision = e.ModRevision
@@ -69,11 +80,11 @@ func (t *Topology) AllStored(in controllers.Input, concern string) []*Stored {
 // removalOf is what a node's member plan says of removal; nil when it is an
 // ordinary plan or there is none.
 func (t *Topology) removalOf(in controllers.Input, node string) *plan.Removal {
-	e, ok := in.Snapshot.Get(in.Layout.PlanKey(node, in.Cluster, Concern))
+	e, ok := kv.GetShort(in.Snapshot, in.Layout.PlanKey(node, in.Cluster, Concern))
 	if !ok {
 		return nil
 	}
-	p, err := plan.Decode(e.Value)
+	p, err := plan.ReadShort(e.Value)
 	if err != nil {
 		return nil
 	}
@@ -81,12 +92,14 @@ func (t *Topology) removalOf(in controllers.Input, node string) *plan.Removal {
 }
 
 // Removes turns a stored plan into the one under which nothing of it stays. One
-// that says so already is left as it is, to the byte: it may be half done.
+// that says so already is left as it is, to the byte: it may be half done. The plan is
+// Readable.
 func (t *Topology) Removes(s *Stored, writer string, r plan.Removal) plan.Plan {
-	if s.Plan.Removal != nil && *s.Plan.Removal == r {
-		return s.Plan
+	p, _ := s.Whole()
+	if p.Removal != nil && *p.Removal == r {
+		return p
 	}
-	p := plan.Removes(s.Plan, r)
+	p = plan.Removes(p, r)
 	p.Writer, p.Inputs.Revision = writer, max(p.Inputs.Revision, t.Docs.Revision)
 	return p
 }
@@ -111,7 +124,7 @@ func (t *Topology) Clear(in controllers.Input, concern, writer string, goes func
 	var done []controllers.Output
 	for _, s := range t.AllStored(in, concern) {
 		switch {
-		case s.Plan.Removal == nil && !goes(s.Node):
+		case s.Head.Removal == nil && !goes(s.Node), !s.Readable():
 		case s.Removed():
 			delete(want, s.Node)
 			done = append(done, s.Delete())

@@ -34,7 +34,11 @@ func (t *Topology) Rollout(in controllers.Input, concern string, want map[string
 	}
 	d := rollout.Decide(nodes)
 	for _, n := range nodes {
-		out = append(out, controllers.Output{Key: n.Key, Value: d.Values[n.Name]})
+		o := controllers.Output{Key: n.Key, Mode: controllers.Keep}
+		if value, ok := d.Values[n.Name]; ok {
+			o = controllers.Output{Key: n.Key, Value: value}
+		}
+		out = append(out, o)
 	}
 	sort.Slice(out, func(i, j int) bool { return out[i].Key < out[j].Key })
 	return out, append(cs, d.Waiting...)

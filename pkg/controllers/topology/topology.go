@@ -63,7 +63,8 @@ type Topology struct {
 	// their plan says so, and they do not lead.
 	Leaving map[string]bool
 
-	in controllers.Input
+	in    controllers.Input
+	alive map[string]*observed.Alive // by node, once asked for; nil: it has none
 }
 
 // Load reads one cluster. kinds are the documents that the concern depends on.
@@ -72,7 +73,7 @@ type Topology struct {
 func Load(in controllers.Input, kinds ...string) (t *Topology, cs []observed.Condition, ok bool) {
 	kinds = append(slices.Clone(kinds), freezeKind) // it concerns every concern
 	t = &Topology{
-		Docs: desired.Load(in.Snapshot, in.Layout, in.Cluster, kinds...), in: in, Leaving: map[string]bool{},
+		Docs: desired.Load(in.Snapshot, in.Layout, in.Cluster, kinds...), in: in, Leaving: map[string]bool{}, alive: map[string]*observed.Alive{},
 		Removing: desired.Load(in.Snapshot, in.Layout, in.Cluster, "postgres").Removing(),
 	}
 	if f, found := observed.Read[observed.Formed](in.Snapshot, in.Layout.FormedKey(in.Cluster)); found {
@@ -173,7 +174,17 @@ func (t *Topology) Plan(node, writer string) plan.Plan {
 
 // Alive is a node's presence, and whether it has one.
 func (t *Topology) Alive(node string) (observed.Alive, bool) {
-	return observed.Read[observed.Alive](t.in.Snapshot, t.in.Layout.AliveKey(node))
+	a, asked := t.alive[node]
+	if !asked {
+		if found, ok := observed.Read[observed.Alive](t.in.Snapshot, t.in.Layout.AliveKey(node)); ok {
+			a = &found
+		}
+		t.alive[node] = a
+	}
+	if a == nil {
+		return observed.Alive{}, false
+	}
+	return *a, true
 }
 
 // Leads reports whether the leader's member is on the node.

@@ -5,11 +5,15 @@ package vip
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 
 	"github.com/pgctrl/pgctrl/pkg/controllers"
+	"github.com/pgctrl/pgctrl/pkg/controllers/rollout"
 	"github.com/pgctrl/pgctrl/pkg/controllers/topology"
 	"github.com/pgctrl/pgctrl/pkg/keys"
+	"github.com/pgctrl/pgctrl/pkg/kv"
 	"github.com/pgctrl/pgctrl/pkg/observed"
 	"github.com/pgctrl/pgctrl/pkg/plan"
 	"github.com/pgctrl/pgctrl/pkg/version"
@@ -51,7 +55,7 @@ func (Controller) Plan(in controllers.Input) (controllers.Result, error) {
 	if v.Enabled && !v.On() {
 		// No address is the default, and people mean it; an address that is in use goes
 		// only when somebody says so (R6).
-		if a, held := anyAddress(stored); held {
+		if a, held := anyAddress(in, stored); held {
 			cs = append(cs, unmanaged(in, a))
 		}
 		observed.Sort(cs)
@@ -87,25 +91,27 @@ func addressOf(network, iface string) plan.Address {
 	}
 }
 
-// storedPlans are the plans of this concern that are in etcd, by node.
-func storedPlans(in controllers.Input, t *topology.Topology) map[string]plan.Plan {
-	out := map[string]plan.Plan{}
+// storedPlans are the keys of the plans of this concern that are in etcd, by node.
+func storedPlans(in controllers.Input, t *topology.Topology) map[string]string {
+	out := map[string]string{}
 	for _, m := range t.Members {
-		e, ok := in.Snapshot.Get(in.Layout.PlanKey(m.Node, in.Cluster, Concern))
+		key := in.Layout.PlanKey(m.Node, in.Cluster, Concern)
+		e, ok := kv.GetShort(in.Snapshot, key)
 		if !ok {
 			continue
 		}
-		p, err := plan.Decode(e.Value)
+		p, err := plan.ReadShort(e.Value)
 		if err == nil && p.UID != t.Formed.UID {
 			continue // an earlier cluster of this name is none of ours
 		}
-		out[m.Node] = p
+		out[m.Node] = key
 	}
 	return out
 }
 
-func anyAddress(stored map[string]plan.Plan) (plan.Address, bool) {
-	for _, p := range stored {
+func anyAddress(in controllers.Input, stored map[string]string) (plan.Address, bool) {
+	for _, node := range slices.Sorted(maps.Keys(stored)) {
+		p, _ := rollout.Whole(in.Snapshot, stored[node])()
 		if a, ok := plan.AddressOf(p); ok {
 			return a, true
 		}

@@ -3,9 +3,8 @@
 //
 //	go test ./pkg/engine/bench -bench . -run XXX
 //
-// BenchmarkFleet runs the real controllers over a fleet (-clusters 5000) in a process
-// of its own: planned from nothing, then compared by a server that starts anew.
-// PGCTRL_BENCH_PROFILE=FILE writes that process's CPU profile.
+// What the real controllers cost on a fleet, tests/bench/scale measures with processes
+// of their own.
 //
 // It is a package of its own so that the engine's tests need not link etcd's server.
 package bench
