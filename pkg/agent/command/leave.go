@@ -237,7 +237,7 @@ func (m thisMachine) Clear(ctx context.Context, cfg config.Config) error {
 	if _, err := sd.RemoveTemplate(ctx, agentUnit, content); err != nil {
 		return err
 	}
-	for _, f := range []string{cfg.File, cfg.Socket} {
+	for _, f := range []string{cfg.File, overrideFile(cfg), cfg.Socket} {
 		if err := os.Remove(f); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("remove %s: %w", f, err)
 		}

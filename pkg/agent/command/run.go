@@ -74,7 +74,7 @@ func runAgent(ctx context.Context, cfg config.Config, log *zap.Logger) error {
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	ag, err := agent.New(agent.Options{
 		Node: cfg.Node, Address: cfg.FindAddress, Version: version.String(), Layout: cfg.Layout, StateDir: cfg.StateDir,
-		OverrideFile: filepath.Join(filepath.Dir(cfg.Socket), "overrides.json"),
+		OverrideFile: overrideFile(cfg),
 		Host:         host.Host, Endpoints: cfg.Endpoints, Beat: rhythm, Log: log, Registry: registry,
 		Connect: func(ctx context.Context) (*store.Client, error) {
 			return store.Connect(ctx, store.Options{Endpoints: cfg.Endpoints, Log: log})
@@ -182,4 +182,9 @@ func notify(state string, log *zap.Logger) {
 	if _, err := daemon.SdNotify(false, state); err != nil {
 		log.Warn("systemd not notified", zap.String("state", state), zap.Error(err))
 	}
+}
+
+// overrideFile is where what a person holds by hand outlives the agent, not the host.
+func overrideFile(cfg config.Config) string {
+	return filepath.Join(filepath.Dir(cfg.Socket), "overrides.json")
 }
