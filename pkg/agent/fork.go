@@ -26,7 +26,7 @@ import (
 type ledOn struct {
 	System   string `json:"system"`
 	Timeline int64  `json:"timeline"`
-	// Data tells the data directory from one that was copied anew.
+	// Data tells the data directory from one that was copied anew or rewound.
 	Data int64 `json:"data"`
 	// Forked: another member led on a timeline of that number.
 	Forked bool `json:"forked,omitempty"`
@@ -45,6 +45,8 @@ func (l ledOn) next(own, system string, local PostgresState, confirmed *observed
 		return ledOn{System: local.System, Timeline: local.Timeline, Data: local.Data}
 	case l.Timeline > 0 && confirmed != nil && confirmed.Member != own && confirmed.Timeline == l.Timeline:
 		l.Forked = true
+	case local.Streaming && confirmed != nil && confirmed.Member != own && 0 < confirmed.Timeline && confirmed.Timeline < l.Timeline:
+		return ledOn{} // nobody streams behind a timeline of his own: it was rewound
 	}
 	return l
 }

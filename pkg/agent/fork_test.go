@@ -16,6 +16,8 @@ func TestLedTimelines(t *testing.T) {
 	replica := PostgresState{Reachable: true, InRecovery: true, System: sys, Data: 100}
 	copied := replica
 	copied.Data = 200
+	streams := replica
+	streams.Streaming = true
 	is := func(member string, tl int64) *observed.Primary {
 		return &observed.Primary{Member: member, Timeline: tl, Writable: true}
 	}
@@ -41,6 +43,8 @@ func TestLedTimelines(t *testing.T) {
 		{"or leads itself", []look{{primary(2), nil}, {replica, is("m1", 2)}, {primary(3), is("m2", 3)}}, 3, false},
 		{"restarted, it leads on where it was", []look{{primary(2), is("m2", 2)}, {PostgresState{}, nil}, {primary(2), is("m2", 2)}}, 2, false},
 		{"its Patroni is stopped, and another took over", []look{{primary(2), is("m2", 2)}, {primary(2), is("m1", 3)}, {replica, is("m1", 3)}}, 2, false},
+		{"rewound below it", []look{{primary(3), nil}, {replica, is("m1", 2)}, {streams, is("m1", 2)}, {replica, is("m3", 3)}}, 0, false},
+		{"behind it, and not rewound", []look{{primary(3), nil}, {replica, is("m1", 2)}, {replica, is("m3", 3)}}, 3, true},
 		{"a PostgreSQL that is not this cluster's", []look{{PostgresState{Reachable: true, System: "8", Timeline: 2, Data: 100}, nil}, {replica, is("m1", 2)}}, 0, false},
 		{"a confirmation that knows no timeline", []look{{primary(2), is("m2", 2)}, {replica, is("m1", 0)}}, 2, false},
 	} {

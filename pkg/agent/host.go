@@ -89,7 +89,7 @@ type PostgresState struct {
 	// System is the system identifier of the cluster that answered.
 	System   string
 	Timeline int64
-	// Data tells its data directory from one that was copied anew in its place.
+	// Data tells its data directory from one that was copied anew in its place, or rewound.
 	Data int64
 	// At is when the question was *asked*. Monotonic. An answer proves nothing about
 	// a leadership that began after it.

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -48,7 +49,7 @@ func TestStreaming(t *testing.T) {
 	if own.Data == 0 || other.Data == 0 || own.System != other.System {
 		t.Errorf("data of the primary %+v, of the replica %+v", own, other)
 	}
-	replica.sh("touch", "-d", "@1700000000", replica.data()+"/PG_VERSION") // as a copy of another time has it
+	replica.sh("touch", "-d", "@1700000000", replica.data()+"/PG_VERSION", replica.data()+"/backup_label.old") // as a copy of another time has them
 	if now := replica.state(); now.Data != 1700000000 {
 		t.Errorf("a data directory that was copied anew looks the same: %+v", now)
 	}
@@ -92,6 +93,30 @@ func TestPromotionBrokenOff(t *testing.T) {
 	replica.says("highest timeline 1 of the primary is behind recovery timeline 2")
 	if s, err := w.Now(ctx); err != nil || s.Streaming || s.RecoveryTimeline != 2 {
 		t.Errorf("behind a leader on timeline 1: %+v %v", s, err)
+	}
+}
+
+// TestRewound: a former primary that was rewound has data of another time, though
+// pg_rewind leaves PG_VERSION as it is.
+func TestRewound(t *testing.T) {
+	old := newServer(t)
+	old.write("postgresql.auto.conf", old.settings()+"wal_log_hints = on\nwal_keep_size = 128MB\n")
+	old.start()
+	other := old.replica("r")
+	old.exec("select pg_create_physical_replication_slot('r')")
+	other.start()
+	other.exec("select pg_promote()")
+	other.exec("checkpoint")
+	old.exec("create table public.diverged()")
+	old.sh("touch", "-d", "@1700000000", old.data()+"/PG_VERSION")
+	before := old.state()
+	old.stop("fast")
+	old.run("pg_rewind", "--target-pgdata", old.data(), "--no-sync", "--source-server", fmt.Sprintf("host=%s port=%d user=postgres dbname=postgres", other.dir, other.cfg.Port))
+	old.write("standby.signal", "")
+	old.write("postgresql.auto.conf", old.settings())
+	old.start()
+	if now := old.state(); now.Data == before.Data || !now.InRecovery {
+		t.Errorf("before %+v, rewound %+v", before, now)
 	}
 }
 

@@ -30,8 +30,9 @@ type State struct {
 	// Timeline is known only out of recovery; it is the one that new WAL is written
 	// on, right from the moment of promotion.
 	Timeline int64
-	// Data is when the data directory's PG_VERSION was written, in seconds: initdb,
-	// pg_basebackup and pg_rewind write it, and nobody else does.
+	// Data is when the data directory came to be, in seconds: initdb writes PG_VERSION,
+	// pg_basebackup that and a backup label, pg_rewind a label only, which PostgreSQL
+	// keeps as backup_label.old.
 	Data int64
 	// Version is server_version_num, as in 150018.
 	Version int
@@ -299,7 +300,8 @@ func (w *Watcher) read(ctx context.Context, known State, s *State) (err error) {
 	s.System, s.Version, s.Data = known.System, known.Version, known.Data
 	if !known.Reachable {
 		const identity = `select system_identifier::text, current_setting('server_version_num')::int,
-  extract(epoch from (pg_catalog.pg_stat_file('PG_VERSION')).modification)::bigint from pg_catalog.pg_control_system()`
+  extract(epoch from greatest((pg_catalog.pg_stat_file('PG_VERSION')).modification, (pg_catalog.pg_stat_file('backup_label.old', true)).modification))::bigint
+  from pg_catalog.pg_control_system()`
 		if err := conn.QueryRow(ctx, identity).Scan(&s.System, &s.Version, &s.Data); err != nil {
 			return err
 		}
