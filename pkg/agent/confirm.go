@@ -59,12 +59,11 @@ func decideConfirm(node string, c plan.Cluster, s state, p proofs, now time.Time
 	v := s.view
 	own, member := c.Own()
 	switch {
-	case v.Known && member && v.Leader.Member == "" && v.Paused && !s.back:
-		return decideLeaderless(node, own, s, p.Local, now)
-	case !v.Known || !member || v.Leader.Member == "" || s.back:
-		// Without a leader key there is nothing to confirm; a node without a member
-		// has no right to write the key (R10).
+	case !v.Known || !member || s.back:
+		// A node without a member has no right to write the key (R10).
 		return action{}
+	case v.Leader.Member == "":
+		return decideLeaderless(node, own, s, p.Local, now)
 	case s.stored != nil && plan.Epoch(s.stored.Epoch) > v.Leader.Epoch:
 		return action{Why: unconfirmed(observed.StoreChanged, fmt.Sprintf(
 			"the confirmation of %s is from epoch %d, the leader key from %d: this etcd went back in time or the key was written by hand",

@@ -181,7 +181,7 @@ func TestAgentsStepInOneAfterAnother(t *testing.T) {
 
 // Whatever the inputs: what is written replaces what is stored, is about the
 // present leader at its epoch, and calls writable only what was proven so after
-// the leadership began.
+// the leadership began. While nobody leads, what is stored of this member is withdrawn.
 func TestConfirmationsAreProvenAndOrdered(t *testing.T) {
 	names := []string{"", "m1", "m2", "m3", "m9"}
 	rapid.Check(t, func(t *rapid.T) {
@@ -221,6 +221,12 @@ func TestConfirmationsAreProvenAndOrdered(t *testing.T) {
 		w := *a.Write
 		if s.stored != nil && !w.Replaces(*s.stored) {
 			t.Fatalf("%+v does not replace %+v", w, *s.stored)
+		}
+		if a.Leaderless {
+			if s.view.Leader.Member != "" || w.Writable || w.Member != "m1" || w.Epoch != s.stored.Epoch || a.PrimaryRev != s.storedRev {
+				t.Fatalf("%+v while nobody leads", w)
+			}
+			return
 		}
 		if w.Member != s.view.Leader.Member || w.Epoch != int64(s.view.Leader.Epoch) || a.PrimaryRev != s.storedRev {
 			t.Fatalf("%+v is not about the leader %+v", w, s.view.Leader)

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
+	"github.com/pgctrl/pgctrl/internal/beat"
 	"github.com/pgctrl/pgctrl/pkg/agent"
 	"github.com/pgctrl/pgctrl/pkg/store"
 )
@@ -86,7 +89,11 @@ func (h *host) startAgent() {
 	p.stop = cancel
 	rig := &rig{h: h, p: p, bug: w.o.Bug}
 	h.rig = rig
+	// As on hosts, where processes begin at instants of their own, no two agents do
+	// things at one instant: the order of that would be another one in every run.
+	own := time.Duration(len(h.agents)*len(w.hosts)+slices.Index(w.hosts, h)+1) * 1_000_003 * time.Nanosecond
 	a, err := agent.New(agent.Options{
+		Beat: beat.New(time.Now().Add(own)),
 		Node: h.node, Address: func() string { return h.address }, Version: "simulated", StateDir: h.dir,
 		Host: rig.wire(), Log: w.log, FreezeFile: filepath.Join(h.dir, "freeze"),
 		Connect: func(ctx context.Context) (*store.Client, error) {
@@ -136,10 +143,17 @@ func (h *host) stopAgent() {
 	h.w.say(h.node, "agent told to stop")
 }
 
+// copyOfDisk is the disk as the agent left it. One that was killed may be in the
+// middle of a write, whose temporary file is listed and gone when it is to be read.
 func (h *host) copyOfDisk() string {
-	to := h.w.dir(h.node)
-	if err := os.CopyFS(to, os.DirFS(h.dir)); err != nil {
-		h.w.t.Fatal(err)
+	for {
+		to := h.w.dir(h.node)
+		err := os.CopyFS(to, os.DirFS(h.dir))
+		if err == nil {
+			return to
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			h.w.t.Fatal(err)
+		}
 	}
-	return to
 }

@@ -7,16 +7,15 @@ import (
 	"github.com/pgctrl/pgctrl/pkg/observed"
 )
 
-// TestLeaderlessDuringAPause: without a leader key routes keep the member confirmed
-// last while Patroni is paused, so its own agent withdraws it once it takes no writes.
-func TestLeaderlessDuringAPause(t *testing.T) {
+// TestLeaderless: without a leader key routes keep the member confirmed last, so its
+// own agent withdraws it once it takes no writes.
+func TestLeaderless(t *testing.T) {
 	now := t0.Add(2 * time.Second)
 	fresh := PostgresState{Reachable: true, System: "S", Timeline: 3, At: now}
 	standby, stranger, silent, old := fresh, fresh, PostgresState{At: now}, fresh
 	standby.InRecovery, stranger.System, old.At, old.InRecovery = true, "D", t0, true
-	paused := func(change func(*state)) state {
+	gone := func(change func(*state)) state {
 		s := led("m1").with(observed.Primary{Member: "m1", Epoch: 20, Sequence: 4, Writable: true, System: "S"})
-		s.view.Paused = true
 		s.view.Observe("", 31, 0, t0)
 		if change != nil {
 			change(&s)
@@ -29,15 +28,16 @@ func TestLeaderlessDuringAPause(t *testing.T) {
 		local PostgresState
 		write bool
 	}{
-		{"takes writes", paused(nil), fresh, false},
-		{"in recovery", paused(nil), standby, true},
-		{"another PostgreSQL", paused(nil), stranger, true},
-		{"silent", paused(nil), silent, false},
-		{"an old answer", paused(nil), old, false},
-		{"not paused", paused(func(s *state) { s.view.Paused = false }), standby, false},
-		{"another was confirmed", paused(func(s *state) { s.stored.Member = "m2" }), standby, false},
-		{"withdrawn already", paused(func(s *state) { s.stored.Writable = false }), standby, false},
-		{"etcd went back", paused(func(s *state) { s.back = true }), standby, false},
+		{"takes writes", gone(nil), fresh, false},
+		{"in recovery", gone(nil), standby, true},
+		{"another PostgreSQL", gone(nil), stranger, true},
+		{"silent", gone(nil), silent, false},
+		{"an old answer", gone(nil), old, false},
+		{"Patroni's pause", gone(func(s *state) { s.view.Paused = true }), standby, true},
+		{"an answer from before", gone(func(s *state) { s.leaderAt = now.Add(time.Millisecond) }), standby, false},
+		{"another was confirmed", gone(func(s *state) { s.stored.Member = "m2" }), standby, false},
+		{"withdrawn already", gone(func(s *state) { s.stored.Writable = false }), standby, false},
+		{"etcd went back", gone(func(s *state) { s.back = true }), standby, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			act := decideConfirm("pg1", cluster3, c.s, proofs{Local: c.local}, now)

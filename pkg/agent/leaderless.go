@@ -6,17 +6,17 @@ import (
 	"github.com/pgctrl/pgctrl/pkg/plan"
 )
 
-// decideLeaderless is an agent during Patroni's pause, while no leader key exists.
-// Routes then keep the member that was confirmed last, so its own agent goes on
-// watching it and withdraws the confirmation when its PostgreSQL takes no writes any
-// more. It confirms nobody. Silence is no statement here either: a PostgreSQL that is
+// decideLeaderless is an agent while no leader key exists: in a move whose candidate
+// does not take it, or for as long as people like during Patroni's pause. Routes keep
+// the member that was confirmed last, so its own agent goes on watching it and withdraws
+// the confirmation when its PostgreSQL takes no writes any more. It confirms nobody. Silence is no statement here either: a PostgreSQL that is
 // down refuses its clients by itself.
 func decideLeaderless(node string, own plan.Member, s state, local PostgresState, now time.Time) action {
 	st := s.stored
 	switch {
 	case st == nil || st.Member != own.Name || !st.Writable || !st.Of(s.view.UID, s.initialize):
 		return action{}
-	case !local.Reachable || now.Sub(local.At) > ProofFor || !local.InRecovery && local.System == s.initialize:
+	case !answers(local, s, now) || !local.InRecovery && local.System == s.initialize:
 		return action{After: ProofFor}
 	}
 	r := *st
