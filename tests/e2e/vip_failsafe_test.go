@@ -28,7 +28,6 @@ func TestR2VIPEtcdAwayWithoutFailsafe(t *testing.T) {
 	t.Cleanup(func() {
 		ctx := context.Background()
 		_, _ = hosts.Infra.Exec(ctx, "systemctl", "start", "pgctrl-etcd")
-		statusReady(ctx, t) // a server leads again
 		must[string](t)(hosts.Pgctrl(ctx, "unset", cluster, "postgres", "failsafe_mode", "loop_wait", "retry_timeout", "ttl"))
 		statusReady(ctx, t)
 	})
