@@ -83,13 +83,18 @@ func (s *server) run(prog string, args ...string) {
 	s.sh("runuser", append([]string{"-u", "postgres", "--", filepath.Join(s.bin, prog)}, args...)...)
 }
 
+// write puts a file into the data directory, whole and readable from the first moment:
+// a startup process that may not open a history file ends its PostgreSQL.
 func (s *server) write(name, content string) {
 	s.t.Helper()
 	path := filepath.Join(s.data(), name)
-	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+	if err := os.WriteFile(path+".new", []byte(content), 0o600); err != nil {
 		s.t.Fatal(err)
 	}
-	s.sh("chown", "postgres", path)
+	s.sh("chown", "postgres", path+".new")
+	if err := os.Rename(path+".new", path); err != nil {
+		s.t.Fatal(err)
+	}
 }
 
 func (s *server) start() {
