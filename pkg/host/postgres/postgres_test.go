@@ -130,6 +130,17 @@ func (s *server) ask(sql string) (answer string) {
 	return answer
 }
 
+// watch runs a watcher of s until the test ends.
+func (s *server) watch() (*Watcher, *recorder) {
+	var r recorder
+	w := NewWatcher(s.cfg, r.on, zaptest.NewLogger(s.t))
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = w.Run(ctx) })
+	s.t.Cleanup(func() { cancel(); wg.Wait() })
+	return w, &r
+}
+
 // recorder keeps the changes that a watcher reported.
 type recorder struct {
 	mu   sync.Mutex
@@ -165,13 +176,7 @@ func (r *recorder) wait(t *testing.T, from int, what string, ok func(State) bool
 // and crash.
 func TestWatcher(t *testing.T) {
 	s := newServer(t)
-	var r recorder
-	w := NewWatcher(s.cfg, r.on, zaptest.NewLogger(t))
-	ctx, cancel := context.WithCancel(t.Context())
-	var wg sync.WaitGroup
-	wg.Go(func() { _ = w.Run(ctx) })
-	defer wg.Wait()
-	defer cancel()
+	w, r := s.watch()
 
 	_, _, at := r.wait(t, 0, "not running", func(s State) bool { return !s.Reachable })
 	if now, err := w.Now(t.Context()); err != nil || now.Reachable {

@@ -6,12 +6,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"go.uber.org/zap/zaptest"
 )
 
 // TestStreaming: a replica that runs does not stream before its slot exists, also
@@ -22,13 +20,7 @@ func TestStreaming(t *testing.T) {
 	primary.start()
 	replica := primary.replica("absent")
 	replica.start()
-	var r recorder
-	w := NewWatcher(replica.cfg, r.on, zaptest.NewLogger(t))
-	ctx, cancel := context.WithCancel(t.Context())
-	var wg sync.WaitGroup
-	wg.Go(func() { _ = w.Run(ctx) })
-	defer wg.Wait()
-	defer cancel()
+	w, r := replica.watch()
 
 	_, _, at := r.wait(t, 0, "a replica", func(s State) bool { return s.Reachable && s.InRecovery })
 	said, counted := replica.lookHard(2 * time.Second)
@@ -74,13 +66,7 @@ func TestPromotionBrokenOff(t *testing.T) {
 	replica := primary.replica("r")
 	primary.exec("select pg_create_physical_replication_slot('r')")
 	replica.start()
-	var r recorder
-	w := NewWatcher(replica.cfg, r.on, zaptest.NewLogger(t))
-	ctx, cancel := context.WithCancel(t.Context())
-	var wg sync.WaitGroup
-	wg.Go(func() { _ = w.Run(ctx) })
-	defer wg.Wait()
-	defer cancel()
+	w, r := replica.watch()
 	_, _, at := r.wait(t, 0, "streaming", func(s State) bool { return s.Streaming })
 
 	primary.stop("immediate")
@@ -91,7 +77,7 @@ func TestPromotionBrokenOff(t *testing.T) {
 	replica.says("new target timeline is 2")
 	primary.start()
 	replica.says("highest timeline 1 of the primary is behind recovery timeline 2")
-	if s, err := w.Now(ctx); err != nil || s.Streaming || s.RecoveryTimeline != 2 {
+	if s, err := w.Now(t.Context()); err != nil || s.Streaming || s.RecoveryTimeline != 2 {
 		t.Errorf("behind a leader on timeline 1: %+v %v", s, err)
 	}
 }
