@@ -69,6 +69,7 @@ type cluster struct {
 	proof       plan.Proof
 
 	vip *vip
+	sql *sqlWork
 
 	// confirmLoop's own: the pause after a write that failed on this basis.
 	notBefore time.Time
@@ -98,7 +99,7 @@ func newCluster(a *Agent, name string) *cluster {
 	if c.led, err = a.keeper.loadLed(name); err != nil {
 		c.log.Error("which timeline this node's member led is not known any more", zap.Error(err))
 	}
-	c.vip = newVIP(c)
+	c.vip, c.sql = newVIP(c), newSQLWork(c)
 	c.drivers = a.o.Host.Drivers(name, c.secrets.lookup)
 	return c
 }
@@ -115,7 +116,7 @@ func poke(ch chan struct{}) {
 // run starts the cluster's goroutines and returns when all have ended.
 func (c *cluster) run(ctx context.Context) {
 	var wg sync.WaitGroup
-	for _, f := range []func(context.Context){c.routeLoop, c.confirmLoop, c.proofLoop, c.watchPostgres, c.keepLed, c.workLoop, c.vip.run, c.follow} {
+	for _, f := range []func(context.Context){c.routeLoop, c.confirmLoop, c.proofLoop, c.watchPostgres, c.keepLed, c.workLoop, c.vip.run, c.sql.run, c.follow} {
 		wg.Go(func() { f(ctx) })
 	}
 	wg.Wait()
@@ -187,6 +188,9 @@ func (c *cluster) changed(rev int64, cs []store.Change) {
 		poke(c.wakeConfirm)
 		poke(c.wakeWork)
 	}
+	if n.leader {
+		poke(c.sql.wake)
+	}
 	if before.Epoch != after.Epoch {
 		c.log.Info("leader key", zap.String("leader", after.Member), zap.Int64("epoch", int64(after.Epoch)), zap.String("before", before.Member))
 	}
@@ -196,6 +200,7 @@ func (c *cluster) changed(rev int64, cs []store.Change) {
 }
 
 func (c *cluster) wakeAll() {
+	poke(c.sql.wake)
 	poke(c.vip.wake)
 	poke(c.wakeRoutes)
 	poke(c.wakeConfirm)

@@ -183,6 +183,7 @@ func (c *cluster) take() {
 	}
 	if len(es) > 0 {
 		poke(c.wakeRoutes)
+		poke(c.sql.wake)
 		poke(c.wakeConfirm)
 		poke(c.wakeLocal)
 	}

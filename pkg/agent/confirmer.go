@@ -203,6 +203,7 @@ func (c *cluster) writePrimary(ctx context.Context, act action, asked time.Time)
 	c.mu.Unlock()
 	poke(c.vip.wake)
 	poke(c.wakeRoutes)
+	poke(c.sql.wake)
 	poke(c.wakeWork)
 	kind := "own"
 	switch {

@@ -23,6 +23,8 @@
 //	keepLed      puts on disk on which timeline this node's PostgreSQL led
 //	watchPostgres  the standing connection to this node's own PostgreSQL
 //	workLoop     plans: compare, apply, report; one concern after another
+//	sql.run      the only one that makes what is in the databases so, while this node's
+//	             member is the confirmed primary; nothing waits for its locks
 //	Watch        one for each unit: notes that it may have drifted, wakes workLoop
 //	vip.run      the only one that adds, refreshes and removes the virtual address, by
 //	             plan.Hold; beside it, while there is one, five that ask: the kernel for
@@ -97,6 +99,7 @@
 //	a plan carries a freeze            the same for that concern, until its time by this clock
 //	a freeze ends                      repairs what drifted in its turn among the cluster's nodes; without
 //	                                   etcd by the clock, 1.5 s apart
+//	PostgreSQL refuses an SQL object   says so of that object; makes the others; tries again after 2 to 30 s
 //	drift comes back again and again   repairs it after 2, 4 ... 30 s and says DriftReturns
 //	inotify or D-Bus is away           compares every 2 s, as ever
 //	a secret is absent                 WaitingForSecret; looked for every second; what is loaded is kept so

@@ -63,6 +63,8 @@ type Repair struct {
 type Drivers struct {
 	Unit    plan.Driver[plan.Unit]
 	Patroni plan.Driver[plan.Patroni]
+	// SQL is nil on a host that never has a member.
+	SQL SQLObjects
 }
 
 // Router carries a HAProxy unit's targets to the running process and to the file

@@ -83,6 +83,9 @@ func (c *cluster) composeLocked(con *concern, conds []observed.Condition, s stat
 	if con.name == vipConcern {
 		c.vip.reportLocked(&r)
 	}
+	if con.name == databasesConcern && con.removed == "" {
+		c.sql.reportLocked(&r)
+	}
 	c.factsLocked(con, &r)
 	observed.Sort(r.Conditions)
 	return r

@@ -136,6 +136,15 @@ func (c *cluster) converge(ctx context.Context, name string) time.Duration {
 			}
 		}
 		for _, r := range apply {
+			if _, is := r.(plan.SQL); is {
+				cond, answered := c.sql.answer(p)
+				if !answered && now.Sub(con.received) < sqlAnswer {
+					return sqlAnswer // its end wakes this loop
+				}
+				ok = ok && !cond.Bad() && c.sql.clean()
+				conds = append(conds, cond)
+				continue
+			}
 			if frozen != nil {
 				if cond := c.compareOnly(ctx, con, r, frozen); cond.Bad() {
 					conds, ok = append(conds, cond), false
@@ -376,6 +385,8 @@ func (c *cluster) remove(ctx context.Context, r plan.Resource, at plan.Epoch) er
 		return c.drivers.Patroni.Remove(ctx, r, at)
 	case plan.Address:
 		return c.vip.forget(ctx, r)
+	case plan.SQL:
+		return nil // what is in the databases is data, and stays with it
 	}
 	return fmt.Errorf("remove %s: no driver for it", r.ID())
 }

@@ -22,6 +22,8 @@ type change struct {
 	why    string
 	// typed: the texts were composed of fields, so nobody has seen their lines.
 	typed bool
+	// secrets are written with the documents and shown nowhere.
+	secrets map[string][]byte
 	// guards are further conditions of the write, besides the documents' revisions.
 	guards []store.Guard
 }
@@ -144,6 +146,9 @@ func (a *app) commit(ctx context.Context, l *live, c change) (int64, error) {
 			ops = append(ops, store.Put(key, value))
 		}
 		r.Documents = append(r.Documents, strings.TrimPrefix(key, l.layout.DesiredPrefix()))
+	}
+	for _, key := range sortedKeys(c.secrets) {
+		ops = append(ops, store.Put(key, c.secrets[key]))
 	}
 	sort.Strings(r.Documents)
 	b, err := json.Marshal(r)

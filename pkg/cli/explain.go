@@ -144,7 +144,7 @@ func (a *app) showField(k *desired.Kind, f desired.Field) {
 	say("expects", f.Expects())
 	say("default", f.DefaultText())
 	say("effect", fmt.Sprintf("%s: %s", f.Effect, f.Effect.Meaning()))
-	say("example", "pgctrl set "+where(k)+" "+f.Example)
+	say("example", "pgctrl set "+where(k)+" "+f.Argument())
 }
 
 // where is how commands name a document of the kind.

@@ -80,7 +80,7 @@ func (h *hosts) add(node, address string) error {
 	h.mu.Lock()
 	h.present[node] = address
 	h.mu.Unlock()
-	a := observed.Alive{
+	a := observed.Alive{PlanSchema: plan.Schema,
 		Schema: observed.Schema, Node: node, Address: address, MachineID: node, Version: "v0.1.0",
 		Programs: map[string]string{"patroni": "3.0.4", "haproxy": "2.6.12", "postgresql": "15.8"}, PostgreSQL: []int{13, 15},
 	}
@@ -142,6 +142,9 @@ func (h *hosts) answer(ref keys.Ref, e kv.KV) {
 	}
 	if ref.Concern == "haproxy" {
 		r.Facts = h.routes(p)
+	}
+	if ref.Concern == "databases" {
+		r.Facts = map[string]string{observed.FactOtherRoles: "legacy", observed.FactOtherDatabases: ""}
 	}
 	if p.Freeze.Active(time.Now()) {
 		h.freeze(&r, ref, p)

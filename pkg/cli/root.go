@@ -57,7 +57,7 @@ func (a *app) root() *cobra.Command {
 		}
 	}
 	group(groupClusters, a.createCommand(), a.statusCommand(), a.setCommand(), a.unsetCommand(), a.removeCommand(), a.getCommand(), a.freezeCommand(), a.unfreezeCommand(),
-		a.urlCommand(), a.secretCommand())
+		a.urlCommand(), a.psqlCommand(), a.userCommand(), a.databaseCommand(), a.secretCommand())
 	group(groupFleet, a.nodeCommand(), a.explainCommand(), a.graphCommand())
 	group(groupPrograms, a.initCommand(), a.etcdCommand(), a.serverCommand(), a.configCommand(), a.completionCommand(), a.versionCommand())
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {

@@ -11,7 +11,8 @@ import (
 func (a *app) secretCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "secret", Short: "The passwords that pgctrl made",
-		Long: "Secrets are made once, when a cluster forms, and are shown only by this command.",
+		Long: "Secrets are made once, when a cluster forms or a user is added, unless one is given.\n" +
+			"They are shown only by this command.",
 	}
 	c.AddCommand(a.secretShow(), a.secretList())
 	return c
@@ -20,7 +21,7 @@ func (a *app) secretCommand() *cobra.Command {
 func (a *app) secretShow() *cobra.Command {
 	return &cobra.Command{
 		Use: "show <cluster> <name>", Short: "Print one secret", Args: cobra.ExactArgs(2),
-		Example: "  pgctrl secret show pg-test postgres",
+		Example: "  pgctrl secret show pg-test postgres\n  pgctrl secret show pg-test users/app",
 		ValidArgsFunction: a.complete(completeClusters, func(_ *live, args []string, _ string) []string {
 			return nil // secrets are not read for completion
 		}),

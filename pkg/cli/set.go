@@ -24,6 +24,8 @@ type writeFlags struct {
 	dryRun bool
 	reason string
 	file   string
+	// secrets are written with the document.
+	secrets map[string][]byte
 }
 
 // defaultWait is how long a command waits for hosts; on a healthy fleet a change
@@ -104,6 +106,14 @@ member means "no longer managed".`,
 // mayDelete refuses to delete by accident what holds data. said is what the document
 // says: one that says absent is of no more use once its member is gone.
 func mayDelete(scope, document string, said []desired.FieldChange) error {
+	if kind, name, _ := strings.Cut(document, "/"); scope != scopeDefaults && (kind == "users" || kind == "databases") {
+		if removes(said) {
+			return nil
+		}
+		one := oneOfKind[kind]
+		return fail("%s holds what nobody else has: without its document it would stay as it is, unmanaged. Nothing was written.", document).
+			then("pgctrl %s remove %s %s (drops it)", one, scope, name)
+	}
 	if k, err := desired.KindOf(schemaName(scope, document)); err == nil && k.Name == "members" && scope != scopeDefaults {
 		if removes(said) {
 			return nil
@@ -173,7 +183,7 @@ func (a *app) editOnce(ctx context.Context, scope, document string, w writeFlags
 		a.say("no change")
 		return nil
 	}
-	c := change{scope: scope, writes: map[string][]byte{key: newText}, why: w.reason, typed: w.file == ""}
+	c := change{scope: scope, writes: map[string][]byte{key: newText}, why: w.reason, typed: w.file == "", secrets: w.secrets}
 	if err := c.judge(l); err != nil {
 		return err
 	}
@@ -311,6 +321,10 @@ func removes(fields []desired.FieldChange) bool {
 // byRemove refuses a removal that nobody has looked at the leader for.
 func byRemove(scope, document string) error {
 	what := scope
+	if kind, name, _ := strings.Cut(document, "/"); kind == "users" || kind == "databases" {
+		return fail("state: absent drops it; that has a command of its own, which looks at the leader first. Nothing was written.").
+			then("pgctrl %s remove %s %s", oneOfKind[kind], scope, name)
+	}
 	if _, member, is := strings.Cut(document, "members/"); is {
 		what += " " + member
 	}

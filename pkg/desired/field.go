@@ -92,6 +92,14 @@ type Field struct {
 	later    map[string]string // values of a later version, and what to say
 }
 
+// Argument is the example as a shell takes it.
+func (f Field) Argument() string {
+	if strings.Contains(f.Example, " ") {
+		return "'" + f.Example + "'"
+	}
+	return f.Example
+}
+
 // entryRule is what a kind knows about the entries of a map field.
 type entryRule struct {
 	// check returns the canonical name, and what is wrong with the entry.

@@ -21,6 +21,9 @@ type Cluster struct {
 	// Services has every service but stats, the standard ones included; those that
 	// are switched off have Enabled false.
 	Services map[string]*Service
+	// Users and Databases are what has a document.
+	Users     map[string]*User
+	Databases map[string]*Database
 	// Freeze is what is left alone, and until when.
 	Freeze Freeze
 	// Stats is HAProxy's own page; only Port and Enabled mean something.
@@ -118,6 +121,7 @@ func load(s kv.Snapshot, l keys.Layout, cluster string, kinds []string, nodes no
 	}
 	c := &Cluster{
 		Name: cluster, Members: map[string]*Member{}, Services: map[string]*Service{}, Nodes: map[string]*Node{},
+		Users: map[string]*User{}, Databases: map[string]*Database{},
 		Declared: map[string]kv.KV{}, kinds: kinds, invalid: map[string]bool{}, resolved: map[string]*resolved{},
 	}
 	ld := &loader{Snapshot: s, layout: l, c: c}

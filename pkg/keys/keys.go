@@ -171,6 +171,12 @@ func (l Layout) ChangesKey(cluster string) string { return l.root("changes", clu
 // Secret is one password or key of a cluster.
 func (l Layout) Secret(cluster, name string) string { return l.root("secrets", cluster, name) }
 
+// userSecrets is the part of a cluster's secrets that are its users' passwords.
+const userSecrets = "users"
+
+// UserSecret is the name of a user's password among the cluster's secrets.
+func UserSecret(user string) string { return userSecrets + "/" + user }
+
 // ClusterSecrets is the range of a cluster's secrets.
 func (l Layout) ClusterSecrets(cluster string) string { return l.root("secrets", cluster, "") }
 

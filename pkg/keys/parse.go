@@ -80,9 +80,13 @@ func (l Layout) parseDerived(key string, parts []string) (Ref, error) {
 		if n == 1 {
 			return Ref{Family: f, Cluster: parts[1]}, nil
 		}
-	case Ready, Secrets:
+	case Ready:
 		if n == 2 {
 			return Ref{Family: f, Cluster: parts[1], Doc: parts[2]}, nil
+		}
+	case Secrets: // the cluster's own by name, those of its users under "users"
+		if n == 2 || n == 3 && parts[2] == userSecrets {
+			return Ref{Family: f, Cluster: parts[1], Doc: strings.Join(parts[2:], "/")}, nil
 		}
 	case Election:
 		return Ref{Family: f, Doc: strings.Join(parts[1:], "/")}, nil

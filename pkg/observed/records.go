@@ -143,6 +143,13 @@ type Report struct {
 	Facts map[string]string `json:"facts,omitempty"`
 }
 
+// The facts of a databases report that name what no document describes, with spaces
+// between.
+const (
+	FactOtherRoles     = "other_roles"
+	FactOtherDatabases = "other_databases"
+)
+
 // FactReplication is the fact of a postgres report that says how the node's member
 // follows, seen on its own PostgreSQL. It is absent while the member leads, takes
 // writes, or has not been asked.

@@ -15,9 +15,16 @@ import (
 	"fmt"
 )
 
-// Schema is the version of the plan format. An agent refuses a higher one as a
-// whole and keeps the last good plan.
-const Schema = 1
+// Schema is the newest version of the plan format that this program knows. An agent
+// refuses a higher one as a whole and keeps the last good plan.
+const Schema = SchemaSQL
+
+// The schemas: each plan has the lowest that can say it, so that a new kind of
+// resource changes no plan that is without it.
+const (
+	SchemaFirst = 1 // units, Patroni's dynamic configuration, addresses
+	SchemaSQL   = 2 // SQL objects
+)
 
 // MaxSize is the largest plan in bytes: a third of etcd's default request limit
 // of 1.5 MiB, so that a transaction can carry a plan and its guards with room.
@@ -147,6 +154,7 @@ func (rs *Resources) UnmarshalJSON(b []byte) error {
 			Unit    *string `json:"unit"`
 			Patroni *string `json:"patroni"`
 			Address *string `json:"address"`
+			SQL     *string `json:"sql"`
 		}
 		if err := json.Unmarshal(r, &kind); err != nil {
 			return fmt.Errorf("resource %d: %w", i, err)
@@ -159,6 +167,8 @@ func (rs *Resources) UnmarshalJSON(b []byte) error {
 			*rs, err = appendAs[Patroni](*rs, r)
 		case kind.Address != nil:
 			*rs, err = appendAs[Address](*rs, r)
+		case kind.SQL != nil:
+			*rs, err = appendAs[SQL](*rs, r)
 		default:
 			return fmt.Errorf("resource %d: of no known kind: %w", i, ErrSchema)
 		}

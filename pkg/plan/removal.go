@@ -32,6 +32,8 @@ func Removes(p Plan, r Removal) Plan {
 			names = append(names, Unit{Unit: r.Unit, Program: r.Program, Files: []File{}})
 		case Address:
 			names = append(names, r)
+		case SQL:
+			names = append(names, SQL{SQL: r.SQL}) // what is in the databases is data, and stays
 		}
 	}
 	p.Resources = names

@@ -40,6 +40,12 @@ func Resolve(p Plan, v View, now time.Time) (apply, drop []Resource, why []obser
 			// Applied means that the agent follows the leader with it; Hold decides when it
 			// is on this host.
 			apply = append(apply, r)
+		case SQL:
+			if c, wait := sqlWaits(p, v, now); wait {
+				why = append(why, c)
+				continue
+			}
+			apply = append(apply, r)
 		default:
 			why = append(why, observed.Condition{
 				Type: observed.Applied, Status: observed.False, Reason: observed.UnsupportedSchema,
@@ -66,25 +72,41 @@ func foreign(p Plan, v View) (observed.Condition, bool) {
 }
 
 // dynamicConfigWaits: only the leader's own agent writes Patroni's dynamic
-// configuration, once its PostgreSQL is confirmed, and never during Patroni's
-// pause, which people use to keep everything still.
+// configuration, and never during Patroni's pause, which people use to keep
+// everything still.
 func dynamicConfigWaits(p Plan, v View, now time.Time) (observed.Condition, bool) {
+	if v.fresh(now) && v.Paused {
+		return observed.Condition{
+			Type: observed.Applied, Status: observed.Unknown, Reason: observed.PatroniPaused,
+			Message: "Patroni is paused; its dynamic configuration is left alone",
+		}, true
+	}
+	return leadersWork(p, v, now, "Patroni's dynamic configuration", "is written")
+}
+
+// sqlWaits: SQL objects are made on the confirmed primary alone. Patroni's pause
+// stops nothing that happens inside PostgreSQL.
+func sqlWaits(p Plan, v View, now time.Time) (observed.Condition, bool) {
+	return leadersWork(p, v, now, "what is in the databases", "is made")
+}
+
+// leadersWork is what only the leader's own agent does, once its PostgreSQL is
+// confirmed, at a fresh view.
+func leadersWork(p Plan, v View, now time.Time, what, isDone string) (observed.Condition, bool) {
 	c := observed.Condition{Type: observed.Applied, Status: observed.Unknown}
 	switch {
 	case !v.fresh(now):
-		c.Reason, c.Message = observed.StaleView, "the view of etcd is too old to write Patroni's configuration"
-	case v.Paused:
-		c.Reason, c.Message = observed.PatroniPaused, "Patroni is paused; its dynamic configuration is left alone"
+		c.Reason, c.Message = observed.StaleView, "the view of etcd is too old: "+what+" is left alone"
 	case v.StandbyCluster:
 		c.Status, c.Reason = observed.False, observed.Unsupported
-		c.Message = "standby clusters are not supported: Patroni's dynamic configuration is left alone"
+		c.Message = "standby clusters are not supported: " + what + " is left alone"
 	case v.Leader.Member == "":
 		c.Reason, c.Message = observed.NoLeader, "Patroni's leader key is absent"
 	case v.Leader.Member != p.Cluster.Member || p.Cluster.Member == "":
 		// Somebody else's work: true here means there is nothing to do on this node.
 		return observed.Condition{
 			Type: observed.Applied, Status: observed.True, Reason: observed.NotLeader,
-			Message: "dynamic configuration is written by the agent of " + v.Leader.Member,
+			Message: what + " " + isDone + " by the agent of " + v.Leader.Member,
 		}, true
 	case !v.Confirmed():
 		c.Reason, c.Message = observed.NotConfirmed, p.Cluster.Member+" leads and is not confirmed yet"

@@ -58,7 +58,7 @@ func confirm(m *kv.Map, member string) {
 
 // answer is the node's report that all its plans are in force, leading to primary.
 func answer(m *kv.Map, node, primary string) {
-	for _, concern := range []string{"postgres", "haproxy"} {
+	for _, concern := range []string{"postgres", "haproxy", "databases"} {
 		e, _ := m.Get(keys.Default.PlanKey(node, "pg-test", concern))
 		r := observed.Report{Schema: 1, Concern: concern, Plan: e.ModRevision, Loaded: "x",
 			Conditions: []observed.Condition{{Type: observed.Applied, Status: observed.True}}}
@@ -105,7 +105,7 @@ func forks(m *kv.Map, node, fact, timeline string) {
 // freeze is the node's reports while a file tells it to leave things alone; waits
 // is the concern in which something differs.
 func freeze(m *kv.Map, node, waits string) {
-	for _, concern := range []string{"postgres", "haproxy"} {
+	for _, concern := range []string{"postgres", "haproxy", "databases"} {
 		key := keys.Default.ObservedKey(node, "pg-test", concern)
 		e, _ := m.Get(key)
 		r, _ := observed.Decode[observed.Report](e)

@@ -27,6 +27,7 @@ type host struct {
 	kernel  *kernel
 	units   map[string]string // unit -> hash in force
 	config  string            // Patroni's dynamic configuration as this agent last set it
+	sql     string            // what was made inside PostgreSQL last
 
 	agents  []*process // every run, the last is the present one
 	agent   *agent.Agent

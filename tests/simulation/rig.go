@@ -24,7 +24,7 @@ func (r *rig) wire() agent.Host {
 	r.router = &router{rig: r}
 	return agent.Host{
 		Drivers: func(_ string, secret func(string) ([]byte, bool)) agent.Drivers {
-			return agent.Drivers{Unit: &unitDriver{r, secret}, Patroni: &configDriver{r}}
+			return agent.Drivers{Unit: &unitDriver{r, secret}, Patroni: &configDriver{r}, SQL: &sqlObjects{rig: r}}
 		},
 		Router: r.router, Postgres: func(string, plan.Member) agent.PostgresWatcher { return newWatcher(r) },
 		Peers: peers{r}, Inventory: inventory{r}, Takeover: takeover{r},

@@ -133,7 +133,7 @@ func (w *World) asAsked() string {
 				return fmt.Sprintf("%s on %s: up %v", name, h.node, s.up)
 			}
 		}
-		for _, concern := range []string{"postgres", "haproxy", "vip"} {
+		for _, concern := range []string{"postgres", "haproxy", "vip", "databases"} {
 			rev, ok := a.planRev[layout.PlanKey(h.node, cluster, concern)]
 			v, _, _ := w.etcd.Get(layout.ObservedKey(h.node, cluster, concern))
 			r, err := decodeReport(v)

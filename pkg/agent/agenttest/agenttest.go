@@ -37,6 +37,7 @@ type Host struct {
 	differs  map[string][]string // unit -> how it was changed by hand
 	proving  time.Duration       // how long an Apply takes after the unit is so
 	configs  map[string]any
+	sql      SQL
 	fail     map[string]error // resource ID or "assert" -> error
 	patroni  func() (bool, error)
 	addrs    *Addresses
@@ -70,7 +71,7 @@ func New(machine string) *Host {
 func (h *Host) Wire() agent.Host {
 	return agent.Host{
 		Drivers: func(cluster string, secret func(string) ([]byte, bool)) agent.Drivers {
-			return agent.Drivers{Unit: unitDriver{h, secret}, Patroni: patroniDriver{h}}
+			return agent.Drivers{Unit: unitDriver{h, secret}, Patroni: patroniDriver{h}, SQL: sqlObjects{h, secret}}
 		},
 		Router: router{h}, Postgres: func(string, plan.Member) agent.PostgresWatcher { return watcher{h} },
 		Peers: peers{h}, Inventory: inventory{h}, Takeover: takeover{h}, Watcher: events{h}, Repairs: h.repairs, Contested: h.contested,

@@ -66,6 +66,7 @@ func wire(cfg config.Config, rhythm beat.Beat, log *zap.Logger) (wired, error) {
 				Log:        log,
 			}),
 			Patroni: hostpatroni.NewDriver(hostpatroni.DriverOptions{ConfigPath: "/etc/patroni/" + cluster + ".yml"}),
+			SQL:     objects{postgres.NewObjects(postgres.ObjectOptions{Secret: secret})},
 		}
 	}
 	return wired{
@@ -131,6 +132,14 @@ func (l *localPostgres) Last() agent.PostgresState {
 
 // Fast implements agent.PostgresWatcher.
 func (l *localPostgres) Fast(on bool) { l.w.Poll(on) }
+
+// objects fits postgres.Objects to the agent.
+type objects struct{ *postgres.Objects }
+
+// Converge implements agent.SQLObjects.
+func (o objects) Converge(ctx context.Context, own plan.Member, r plan.SQL, at plan.Epoch, how plan.SQLRun) (plan.SQLResult, error) {
+	return o.Objects.Converge(ctx, own.Port, r, at, how)
+}
 
 type peers struct{}
 

@@ -3,6 +3,7 @@ package all
 
 import (
 	"github.com/pgctrl/pgctrl/pkg/controllers"
+	"github.com/pgctrl/pgctrl/pkg/controllers/databases"
 	"github.com/pgctrl/pgctrl/pkg/controllers/haproxy"
 	"github.com/pgctrl/pgctrl/pkg/controllers/postgres"
 	"github.com/pgctrl/pgctrl/pkg/controllers/reuse"
@@ -20,6 +21,7 @@ func Concerns() []controllers.Controller {
 		postgres.New(),
 		haproxy.New(),
 		vip.New(),
+		databases.New(),
 	}
 }
 

@@ -181,7 +181,7 @@ type declared struct {
 func allowed(access []controllers.Access, ref keys.Ref, cluster string) bool {
 	part := ref.Concern
 	switch ref.Family {
-	case keys.Desired, keys.Defaults, keys.PatroniKey:
+	case keys.Desired, keys.Defaults, keys.PatroniKey, keys.Secrets:
 		part, _ = ref.Document()
 	}
 	for _, a := range access {

@@ -50,11 +50,14 @@ func (Controller) Inputs() []controllers.Access {
 
 // Outputs implements controllers.Controller.
 func (Controller) Outputs() []controllers.Access {
-	return []controllers.Access{
+	out := []controllers.Access{
 		{Family: keys.Plan, Part: Concern},
 		{Family: keys.Formed},
-		{Family: keys.Secrets},
 	}
+	for _, name := range secrets {
+		out = append(out, controllers.Access{Family: keys.Secrets, Part: name})
+	}
+	return out
 }
 
 // Plan implements controllers.Controller.

@@ -21,3 +21,7 @@ func (t *Topology) schema(newest int) int {
 	}
 	return plan.SchemaFor(newest, announced)
 }
+
+// Understood reports whether every present agent of the cluster's nodes knows plans
+// of the schema. A concern whose resources need a newer one waits for the last.
+func (t *Topology) Understood(schema int) bool { return t.schema(schema) == schema }

@@ -160,7 +160,7 @@ func (t *Topology) listens(m plan.Member) plan.Member {
 // documents' revision and members; node tells whose plan it is.
 func (t *Topology) Plan(node, writer string) plan.Plan {
 	p := plan.Plan{
-		Schema: t.schema(plan.Schema), Writer: writer, Store: t.Store.Incarnation, UID: t.Formed.UID,
+		Schema: plan.SchemaFirst, Writer: writer, Store: t.Store.Incarnation, UID: t.Formed.UID,
 		Inputs:  plan.Inputs{Revision: t.Docs.Revision},
 		Cluster: plan.Cluster{Name: t.Docs.Name, Members: t.Members},
 	}

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"time"
@@ -59,16 +60,22 @@ func (c Config) String() string {
 // connect opens a connection. Environment and passwords play no part in it, and
 // nobody's search_path can put another function in place of those asked for.
 func (c Config) connect(ctx context.Context) (*pgx.Conn, error) {
+	return c.connectWith(ctx, nil)
+}
+
+// connectWith adds settings of the session.
+func (c Config) connectWith(ctx context.Context, settings map[string]string) (*pgx.Conn, error) {
 	c = c.withDefaults()
-	pc, err := pgx.ParseConfig(fmt.Sprintf("host=%s port=%d user=%s dbname=%s sslmode=disable application_name=pgagent",
-		c.Dir, c.Port, c.User, c.Database))
+	pc, err := pgx.ParseConfig(fmt.Sprintf("host=%s port=%d user=%s sslmode=disable application_name=pgagent",
+		c.Dir, c.Port, c.User))
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", c, err)
 	}
-	pc.ConnectTimeout = c.Timeout
+	pc.Database, pc.ConnectTimeout = c.Database, c.Timeout
 	pc.RuntimeParams["search_path"] = "pg_catalog"
 	pc.RuntimeParams["statement_timeout"] = strconv.Itoa(int(c.Timeout.Milliseconds()))
 	pc.RuntimeParams["idle_in_transaction_session_timeout"] = "0"
+	maps.Copy(pc.RuntimeParams, settings)
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
 	conn, err := pgx.ConnectConfig(ctx, pc)

@@ -1,4 +1,5 @@
-// Package postgres looks at the local PostgreSQL over its unix socket.
+// Package postgres looks at the local PostgreSQL over its unix socket, and makes roles,
+// databases and what is in them so (Objects).
 //
 // The watcher is the proof behind every confirmation: a leader key says who should
 // take writes, and only pg_is_in_recovery() of the right system says who does

@@ -23,12 +23,14 @@ type sample struct {
 }
 
 var samples = map[string]sample{
-	"freeze":   {base: []string{"until=2026-01-31T18:30:00Z"}},
-	"members":  {name: "pg-test-3", base: []string{"node=pg3"}},
-	"nodes":    {"pg1", []string{"address=10.10.10.11"}, map[string][]string{"clusters": {"roles=[proxy]"}}},
-	"postgres": {},
-	"services": {name: "reports", base: []string{"port=5440", "role=replica"}},
-	"vip":      {},
+	"databases": {name: "shop"},
+	"users":     {name: "app"},
+	"freeze":    {base: []string{"until=2026-01-31T18:30:00Z"}},
+	"members":   {name: "pg-test-3", base: []string{"node=pg3"}},
+	"nodes":     {"pg1", []string{"address=10.10.10.11"}, map[string][]string{"clusters": {"roles=[proxy]"}}},
+	"postgres":  {},
+	"services":  {name: "reports", base: []string{"port=5440", "role=replica"}},
+	"vip":       {},
 }
 
 func page() string {
@@ -150,7 +152,7 @@ func example(k *desired.Kind, f desired.Field) (set, put string) {
 	case k.Named:
 		document += "/" + s.name
 	}
-	set = strings.Join(slices.Concat([]string{"pgctrl set", scope, document}, s.with[f.Path], []string{f.Example}), " ")
+	set = strings.Join(slices.Concat([]string{"pgctrl set", scope, document}, s.with[f.Path], []string{f.Argument()}), " ")
 	return set, fmt.Sprintf("etcdctl put %s '%s'", k.Key(keys.Default, cluster, s.name), flow(f, slices.Concat(s.base, s.with[f.Path], []string{f.Example})))
 }
 

@@ -28,6 +28,9 @@ func TestExamplesAreTrue(t *testing.T) {
 			words := strings.SplitN(put, " ", 4)
 			key, text := words[2], []byte(strings.Trim(words[3], "'"))
 			assignment := set[strings.LastIndex(set, " ")+1:]
+			if quoted := strings.Split(set, "'"); len(quoted) == 3 {
+				assignment = quoted[1]
+			}
 			document := k.Name + "/" + samples[k.Name].name
 			typed, err := desired.SetFields(document, nil, slices.Concat(samples[k.Name].base, samples[k.Name].with[f.Path], []string{assignment}))
 			if err != nil {

@@ -1,0 +1,56 @@
+package desired
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestParseGrant(t *testing.T) {
+	for text, want := range map[string]string{
+		"CONNECT ON DATABASE TO app":                           "CONNECT|DATABASE|||app",
+		"connect , temp on database to Public":                 "CONNECT,TEMPORARY|DATABASE|||PUBLIC",
+		"SELECT, INSERT ON ALL TABLES IN SCHEMA public TO app": "SELECT,INSERT|ALL TABLES IN SCHEMA|public||app",
+		"select on table sales.orders to app":                  "SELECT|TABLE|sales|orders|app",
+		"ALL PRIVILEGES ON SCHEMA sales TO app":                "USAGE,CREATE|SCHEMA|sales||app",
+		"EXECUTE ON ALL FUNCTIONS IN SCHEMA s TO app":          "EXECUTE|ALL FUNCTIONS IN SCHEMA|s||app",
+		"USAGE ON SEQUENCE s.q TO app":                         "USAGE|SEQUENCE|s|q|app",
+		"SELECT ON DATABASE TO app":                            "!",
+		"SELECT INSERT ON TABLE s.t TO app":                    "!",
+		"SELECT, ON TABLE s.t TO app":                          "!",
+		"SELECT ON TABLE t TO app":                             "!",
+		"SELECT ON TABLE s.t FROM app":                         "!",
+		"SELECT ON TABLE s.t TO app; DROP TABLE x":             "!",
+		"SELECT ON TABLE s.t TO app WITH GRANT OPTION":         "!",
+		"SELECT ON SCHEMA TO app":                              "!",
+		"ON SCHEMA s TO app":                                   "!",
+		"":                                                     "!",
+		`SELECT ON TABLE "s"."t" TO app`:                       "!",
+		"SELECT ON ALL TABLES IN SCHEMA public; TO app":        "!",
+		"CREATE ON TABLESPACE x TO app":                        "!",
+		"SELECT ON ALL ALL TABLES IN SCHEMA public TO app":     "!",
+		"SELECT ON TABLE s.t.u TO app":                         "SELECT|TABLE|s|t.u|app",
+		"SELECT,SELECT ON ALL SEQUENCES IN SCHEMA s TO app":    "SELECT|ALL SEQUENCES IN SCHEMA|s||app",
+	} {
+		p, wrong := ParseGrant(text, "TO")
+		got := strings.Join([]string{strings.Join(p.Privileges, ","), p.On, p.Schema, p.Object, p.Role}, "|")
+		if wrong != "" {
+			got = "!"
+		}
+		if got != want {
+			t.Errorf("%q is %s (%s), want %s", text, got, wrong, want)
+		}
+	}
+}
+
+func TestNamesThatAreKept(t *testing.T) {
+	for _, name := range []string{"postgres", "rewind", "pgctrl_x", "pg_monitor", "public", "none", "a b", ""} {
+		if checkUserName(name) == nil {
+			t.Errorf("user %q is let through", name)
+		}
+	}
+	for _, name := range []string{"template1", "pgbouncer", "a/b"} {
+		if checkDatabaseName(name) == nil {
+			t.Errorf("database %q is let through", name)
+		}
+	}
+}
