@@ -16,7 +16,7 @@ type Template struct {
 // with the path of the running agent in them.
 func AgentTemplates(agent string) (map[string]Template, error) {
 	out := map[string]Template{}
-	for name, vendor := range map[string]bool{"haproxy@.service": false, "patroni@.service": true} {
+	for name, vendor := range map[string]bool{"haproxy@.service": false, "pgbouncer@.service": false, "patroni@.service": true} {
 		b, err := Unit(name)
 		if err != nil {
 			return nil, err

@@ -7,7 +7,7 @@ set -euo pipefail
 
 want=(
   systemd-container mmdebstrap iproute2 procps ca-certificates
-  haproxy patroni python3-etcd postgresql-15
+  haproxy pgbouncer patroni python3-etcd postgresql-15
 )
 missing=()
 for p in "${want[@]}"; do

@@ -38,9 +38,11 @@ type Agent struct {
 	full      atomic.Bool                  // etcd refuses writes
 	restock   chan struct{}                // makes the presence record anew
 	plans     atomic.Pointer[store.Mirror]
-	listed    chan struct{} // closed once etcd was asked for this node's plans
-	overrides *overrides    // what a person holds by hand
-	store     *guard        // whether the etcd at hand is the one that was trusted
+	listed    chan struct{}   // closed once etcd was asked for this node's plans
+	overrides *overrides      // what a person holds by hand
+	presence  context.Context // ends after the connection to etcd, with the keys that say this agent is here
+	vouching  sync.WaitGroup  // who keeps such keys besides the presence itself
+	store     *guard          // whether the etcd at hand is the one that was trusted
 
 	mu       sync.Mutex
 	clusters map[string]*cluster
@@ -85,6 +87,8 @@ func New(o Options) (*Agent, error) {
 // HAProxy's checks go on by themselves.
 func (a *Agent) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
+	presence, leave := context.WithCancel(context.WithoutCancel(ctx))
+	a.presence = presence
 	a.mu.Lock()
 	a.start = func(c *cluster) {
 		part, stop := context.WithCancel(ctx)
@@ -97,7 +101,6 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.mu.Unlock()
 	wg.Go(func() { a.reports.run(ctx) })
 	wg.Go(func() { a.watchStore(ctx) })
-	presence, leave := context.WithCancel(context.WithoutCancel(ctx))
 	var gone sync.WaitGroup
 	wg.Go(func() { a.join(ctx, presence, &gone) })
 	<-ctx.Done()
@@ -110,6 +113,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	leave()
 	gone.Wait()
+	a.vouching.Wait()
 	return nil
 }
 

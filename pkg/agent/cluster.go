@@ -71,11 +71,13 @@ type cluster struct {
 	vip *vip
 	sql *sqlWork
 
+	pool pooler
+
 	// confirmLoop's own: the pause after a write that failed on this basis.
 	notBefore time.Time
 	failedOn  basis
 
-	wakeRoutes, wakeConfirm, wakeWork, wakeLocal, wakeProof, wakeLed chan struct{}
+	wakeRoutes, wakeConfirm, wakeWork, wakeLocal, wakeProof, wakeLed, wakePool chan struct{}
 }
 
 func newCluster(a *Agent, name string) *cluster {
@@ -94,6 +96,7 @@ func newCluster(a *Agent, name string) *cluster {
 		wakeLocal:   make(chan struct{}, 1),
 		wakeProof:   make(chan struct{}, 1),
 		wakeLed:     make(chan struct{}, 1),
+		wakePool:    make(chan struct{}, 1),
 	}
 	var err error
 	if c.led, err = a.keeper.loadLed(name); err != nil {
@@ -116,7 +119,7 @@ func poke(ch chan struct{}) {
 // run starts the cluster's goroutines and returns when all have ended.
 func (c *cluster) run(ctx context.Context) {
 	var wg sync.WaitGroup
-	for _, f := range []func(context.Context){c.routeLoop, c.confirmLoop, c.proofLoop, c.watchPostgres, c.keepLed, c.workLoop, c.vip.run, c.sql.run, c.follow} {
+	for _, f := range []func(context.Context){c.routeLoop, c.confirmLoop, c.proofLoop, c.watchPostgres, c.watchPooler, c.keepLed, c.workLoop, c.vip.run, c.sql.run, c.follow} {
 		wg.Go(func() { f(ctx) })
 	}
 	wg.Wait()
@@ -222,6 +225,7 @@ func (c *cluster) lookLocked() state {
 	}
 	c.provenLocked()
 	s := c.state
+	s.view = c.withOwnPooler(s.view)
 	rec, _ := c.a.store.store()
 	s.view.Store, s.view.UID = rec.Incarnation, c.uid
 	if rec.Incarnation != "" && rec.Stands(c.store) {

@@ -186,6 +186,7 @@ func (c *cluster) take() {
 		poke(c.sql.wake)
 		poke(c.wakeConfirm)
 		poke(c.wakeLocal)
+		poke(c.wakePool)
 	}
 }
 

@@ -166,21 +166,26 @@ func (c *cluster) repairedByRouter(concern, unit string) {
 		return
 	}
 	for _, r := range c.a.o.Host.Repairs(unit) {
-		now := time.Now()
-		c.mu.Lock()
-		con := c.concerns[concern]
-		if con == nil {
-			c.mu.Unlock()
-			return
-		}
-		// Whatever was set, it is the same server: what it can be set to has no end.
-		f := con.fight(drift{id: r.What})
-		f.noticed(now, time.Time{}, r.Was)
-		f.repaired(now)
-		con.noteRepair(r.What, r.Was, f)
-		c.mu.Unlock()
-		c.a.metrics.drift.WithLabelValues(concern, r.What).Inc()
-		c.log.Warn("set by hand; put back", zap.String("concern", concern), zap.String("unit", unit), zap.String("what", r.What), zap.String("was", r.Was))
-		poke(c.wakeWork)
+		c.repairedByHand(concern, unit, r)
 	}
+}
+
+// repairedByHand notes one thing that was set by hand in a running program and put back.
+func (c *cluster) repairedByHand(concern, unit string, r Repair) {
+	now := time.Now()
+	c.mu.Lock()
+	con := c.concerns[concern]
+	if con == nil {
+		c.mu.Unlock()
+		return
+	}
+	// Whatever was set, it is the same server: what it can be set to has no end.
+	f := con.fight(drift{id: r.What})
+	f.noticed(now, time.Time{}, r.Was)
+	f.repaired(now)
+	con.noteRepair(r.What, r.Was, f)
+	c.mu.Unlock()
+	c.a.metrics.drift.WithLabelValues(concern, r.What).Inc()
+	c.log.Warn("set by hand; put back", zap.String("concern", concern), zap.String("unit", unit), zap.String("what", r.What), zap.String("was", r.Was))
+	poke(c.wakeWork)
 }

@@ -62,11 +62,12 @@ type state struct {
 type news struct {
 	leader  bool // the leader or primary record moved on
 	vip     bool // the virtual address's record, or a node's presence
+	ready   bool // what a member's agent vouches for
 	cluster bool // anything else of the view
 	bad     []error
 }
 
-func (n news) any() bool { return n.leader || n.cluster }
+func (n news) any() bool { return n.leader || n.cluster || n.ready }
 
 // follow lists what one cluster's follower reads, and nothing else (R10).
 func follow(l keys.Layout, cluster string) []string {
@@ -116,6 +117,8 @@ func (s *state) fold(l keys.Layout, rev int64, cs []store.Change, now time.Time)
 			n.leader = s.foldPrimary(c, rev, &n) || n.leader
 		case ref.Family == keys.VIP:
 			n.vip = s.foldVIP(c, rev, &n) || n.vip
+		case ref.Family == keys.Ready:
+			n.ready = s.foldReady(ref.Doc, c, &n) || n.ready
 		case ref.Family == keys.Alive:
 			n.vip = s.foldAlive(ref.Node, c.New != nil, now) || n.vip
 		case ref.Family == keys.PatroniKey && ref.Doc == "leader":

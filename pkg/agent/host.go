@@ -34,6 +34,9 @@ type Host struct {
 	// takes it for its own, and says where the data are. It refuses while a PostgreSQL
 	// runs in it. Doing it again says the same. Nil: data stay where they are.
 	SetAside func(ctx context.Context, data, uid string) (where string, err error)
+	// Pooler returns a watcher of the cluster's PgBouncer on this host; nil: nobody
+	// vouches for poolers here.
+	Pooler func(cluster string) PoolerWatcher
 	// Watcher tells when to compare; nil: only the clock does.
 	Watcher Watcher
 	// Repairs returns, once each, what the Router undid of what was set by hand in a
@@ -107,6 +110,27 @@ type PostgresWatcher interface {
 	Last() PostgresState
 	// Fast asks every 2 ms instead of every 250 ms, and takes effect at once.
 	Fast(on bool)
+}
+
+// PoolerState is what a watcher found of a pooler.
+type PoolerState struct {
+	// Known is false before it was found to be up or not.
+	Known, Up bool
+	// Why says what is wrong with one that is not up; it does not change meanwhile.
+	Why string
+}
+
+// PoolerWatcher watches one pooler over a standing connection, and ends what people
+// paused in it.
+type PoolerWatcher interface {
+	// Run calls changed when Last or Repairs has something new, until ctx ends.
+	// changed does not block.
+	Run(ctx context.Context, changed func())
+	Last() PoolerState
+	// Repairs returns, once each, what it resumed.
+	Repairs() []Repair
+	// HandsOff leaves what people paused as it is.
+	HandsOff(bool)
 }
 
 // Peers asks Patroni and PostgreSQL of any member of the cluster, what needs no password.

@@ -86,6 +86,9 @@ func (c *cluster) composeLocked(con *concern, conds []observed.Condition, s stat
 	if con.name == databasesConcern && con.removed == "" {
 		c.sql.reportLocked(&r)
 	}
+	if con.name == poolerConcern && con.removed == "" {
+		c.reportPooler(&r)
+	}
 	c.factsLocked(con, &r)
 	observed.Sort(r.Conditions)
 	return r

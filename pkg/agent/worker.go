@@ -89,6 +89,7 @@ func (c *cluster) pass(ctx context.Context) time.Duration {
 		}
 		next = min(next, c.converge(ctx, name))
 	}
+	c.freezePooler()
 	c.watch(ctx)
 	return min(next, c.turnOver(time.Now()))
 }

@@ -154,7 +154,7 @@ func standby(s status.ClusterStatus) string {
 }
 
 func (a *app) showMembers(s status.ClusterStatus) {
-	heads := []string{"MEMBER", "NODE", "HOST", "ROLE", "STATE", ">TL", ">LAG"}
+	heads := []string{"MEMBER", "NODE", "HOST", "ROLE", "STATE", ">TL", ">LAG", "POOLER"}
 	if a.wide() {
 		heads = append(heads, "PATRONI")
 	}
@@ -172,13 +172,20 @@ func (a *app) showMembers(s status.ClusterStatus) {
 		if m.Role == status.Leader {
 			role = a.out.bold(role)
 		}
-		cells := []string{m.Name, orDash(m.Node), orDash(m.Address), role, state, number(m.Timeline), lag(m)}
+		cells := []string{m.Name, orDash(m.Node), orDash(m.Address), role, state, number(m.Timeline), lag(m), a.pooler(m)}
 		if a.wide() {
 			cells = append(cells, orDash(m.Patroni))
 		}
 		t.row(append(cells, strings.Join(remarks(m), ", "))...)
 	}
 	t.write(a.Out)
+}
+
+func (a *app) pooler(m status.Member) string {
+	if m.Pooler == observed.PoolerDown {
+		return a.out.red(m.Pooler)
+	}
+	return orDash(m.Pooler)
 }
 
 func remarks(m status.Member) []string {

@@ -333,5 +333,14 @@ func milestones(s status.ClusterStatus) []milestone {
 	if s.VIP != nil && s.VIP.Node != "" && s.VIP.Member == s.Primary {
 		out = append(out, milestone{"vip", fmt.Sprintf("vip %s on %s", s.VIP.Address, s.VIP.Node)})
 	}
+	up := 0
+	for _, m := range s.Members {
+		if m.Pooler == observed.PoolerUp {
+			up++
+		}
+	}
+	if up > 0 && up == len(s.Members) {
+		out = append(out, milestone{"poolers", fmt.Sprintf("poolers %d of %d", up, len(s.Members))})
+	}
 	return out
 }

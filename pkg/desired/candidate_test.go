@@ -45,7 +45,7 @@ clusters/c/members/c-1: line 1, column 7: node: expected pg1, because a member's
 		})
 	}
 	ps := Candidate(fleet(), l, "d", second(0))
-	if len(ps) != 7 || ps[0].Reason != observed.PortConflict || fmt.Sprint(ps[0].Nodes) != "[pg1]" {
+	if len(ps) != 8 || ps[0].Reason != observed.PortConflict || fmt.Sprint(ps[0].Nodes) != "[pg1]" {
 		t.Errorf("a second cluster on the same ports: %v", ps)
 	}
 }
@@ -80,7 +80,8 @@ func TestPortBlock(t *testing.T) {
 	for _, doc := range sortedKeys(BlockDocuments(100)) {
 		got = append(got, doc+": "+strings.ReplaceAll(strings.TrimSpace(string(BlockDocuments(100)[doc])), "\n", ", "))
 	}
-	want(t, strings.Join(got, "\n"), `postgres: port: 5532, rest_port: 8108
+	want(t, strings.Join(got, "\n"), `pgbouncer: port: 6532
+postgres: port: 5532, rest_port: 8108
 services/default: port: 5536
 services/offline: port: 5538
 services/primary: port: 5533

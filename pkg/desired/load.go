@@ -28,6 +28,8 @@ type Cluster struct {
 	Freeze Freeze
 	// Stats is HAProxy's own page; only Port and Enabled mean something.
 	Stats Service
+	// PgBouncer has its defaults when there is no document.
+	PgBouncer PgBouncer
 	// VIP is the virtual address; without a document it has none.
 	VIP VIP
 	// Nodes are those of the members and those with role proxy that serve the cluster,

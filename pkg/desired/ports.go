@@ -12,7 +12,7 @@ import (
 
 // reservedPorts are held, or will be, by other programs of a node.
 var reservedPorts = map[int]string{
-	53: "dnsmasq", 2379: "etcd", 2380: "etcd", 3100: "Loki", 6432: "PgBouncer", 9080: "promtail",
+	53: "dnsmasq", 2379: "etcd", 2380: "etcd", 3100: "Loki", 9080: "promtail",
 	9630: "the PostgreSQL exporter", 9631: "the PgBouncer exporter", 9640: "pgctrl server", 9641: "pgagent",
 }
 
@@ -52,6 +52,9 @@ func (c *Cluster) listPorts() []PortUse {
 		out = append(out,
 			PortUse{port, "PostgreSQL", "postgres", "port", sortedKeys(members)},
 			PortUse{rest, "Patroni's REST API", "postgres", "rest_port", sortedKeys(members)})
+	}
+	if c.Loaded("pgbouncer") && c.PgBouncer.Enabled {
+		out = append(out, PortUse{c.PgBouncer.Port, "PgBouncer", "pgbouncer", "port", sortedKeys(members)})
 	}
 	for _, document := range sortedKeys(c.resolved) {
 		if s, ok := c.resolved[document].doc.(*Service); ok && s.Enabled && s.Port > 0 {
@@ -186,7 +189,7 @@ func PortBlock(clusters []*Cluster, cluster string, nodes []string) int {
 
 // defaultPorts are the ports of a cluster without documents.
 func defaultPorts() []PortUse {
-	return Load(kv.NewMap(), keys.Default, "", "postgres", "services").Ports()
+	return Load(kv.NewMap(), keys.Default, "", "pgbouncer", "postgres", "services").Ports()
 }
 
 // BlockDocuments are the documents that move a cluster's ports by offset, by the

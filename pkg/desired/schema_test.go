@@ -61,7 +61,9 @@ func TestSchemaAgreesWithParser(t *testing.T) {
 		{"postgres", "data_directory: data", false},
 		{"postgres", "port: 80", false},
 		{"services", "port: 5433\nrole: primary\nmax_lag: 0B\nconnect_timeout: 250ms", true},
-		{"services", "backend: pgbouncer", false},
+		{"services", "backend: pooler", false},
+		{"pgbouncer", "databases: {app.pool_size: 5}\nusers: {app.pool_mode: session}", true},
+		{"pgbouncer", "databases: {app.pool_sise: 5}", false},
 		{"services", "rise: 0", false},
 	} {
 		var value any

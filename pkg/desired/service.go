@@ -15,7 +15,7 @@ type Service struct {
 	Meta           `yaml:"-"`
 	Port           int      `yaml:"port" min:"1" max:"65535" own:"true" note:"primary 5433, replica 5434, default 5436, offline 5438, stats 9101; any other name needs one" effect:"move" unit:"TCP port" example:"5440" says:"The port clients connect to, on every member's node and every node with role proxy."`
 	Role           string   `yaml:"role" enum:"primary,replica,offline,stats" own:"true" note:"by the names primary, replica, default (primary), offline and stats; any other name needs one" effect:"reload" example:"replica" says:"Which members take the connections."`
-	Backend        string   `yaml:"backend" default:"postgres" enum:"postgres" later:"pgbouncer=PgBouncer is not part of this version yet; use postgres" effect:"reload" example:"postgres" says:"What connections go to on the member: postgres, directly."`
+	Backend        string   `yaml:"backend" enum:"pgbouncer,postgres" note:"pgbouncer for primary and replica, otherwise postgres" effect:"reload" example:"postgres" says:"What connections go to on the member: its pooler, or PostgreSQL directly."`
 	Fallback       string   `yaml:"fallback" enum:"none,primary,replica" note:"by role: replica falls back to primary, offline to replica, primary to none" effect:"reload" example:"none" says:"Who takes the connections when no member of the role can."`
 	MaxLag         Size     `yaml:"max_lag" note:"16MB for role replica, otherwise 0B: no bound" effect:"reload" example:"64MB" says:"A replica that is further behind takes no connections; 0B sets no bound."`
 	Enabled        bool     `yaml:"enabled" default:"true" effect:"move" example:"false" says:"false switches off a service that exists by default."`
@@ -31,13 +31,19 @@ type Service struct {
 	Fall           int      `yaml:"fall" default:"3" min:"1" max:"10" effect:"reload" unit:"checks" example:"2" says:"How many bad checks take a member down."`
 }
 
+// The backends of a service (Service.Backend).
+const (
+	Pooled = "pgbouncer"
+	Direct = "postgres"
+)
+
 // StatsService is the reserved name of HAProxy's own page.
 const StatsService = "stats"
 
 // The services that exist without a document (DESIGN section 4).
 var standardServices = map[string]map[string]any{
-	"primary":    {"port": 5433, "role": "primary"},
-	"replica":    {"port": 5434, "role": "replica"},
+	"primary":    {"port": 5433, "role": "primary", "backend": Pooled},
+	"replica":    {"port": 5434, "role": "replica", "backend": Pooled},
 	"default":    {"port": 5436, "role": "primary"},
 	"offline":    {"port": 5438, "role": "offline"},
 	StatsService: {"port": 9101, "role": "stats"},
@@ -45,7 +51,7 @@ var standardServices = map[string]map[string]any{
 
 // serviceDefaults adds what the role decides to what the name decides.
 func serviceDefaults(name string, set settings) map[string]any {
-	out := map[string]any{"fallback": "none", "max_lag": Size(0)}
+	out := map[string]any{"fallback": "none", "max_lag": Size(0), "backend": Direct}
 	for k, v := range standardServices[name] {
 		out[k] = v
 	}

@@ -13,6 +13,8 @@ const (
 	WaitingForLeader   Reason = "WaitingForLeader"
 	WaitingForNode     Reason = "WaitingForNode"
 	WaitingForSecret   Reason = "WaitingForSecret"
+	WaitingForPooler   Reason = "WaitingForPooler"
+	PoolerNotServing   Reason = "PoolerNotServing"
 	RollingOut         Reason = "RollingOut"
 	Rejected           Reason = "Rejected"
 	RolledBack         Reason = "RolledBack"
@@ -76,6 +78,8 @@ var Meaning = map[Reason]string{
 	WaitingForLeader:   "the cluster has no leader yet that new members could copy from",
 	WaitingForNode:     "an agent has not announced itself yet",
 	WaitingForSecret:   "a password that the plan refers to does not exist yet",
+	WaitingForPooler:   "a service leads to PostgreSQL directly until every member's pooler runs",
+	PoolerNotServing:   "a member's PgBouncer does not answer, and pooled services leave the member out until it does",
 	RollingOut:         "a change goes from node to node; this node's turn has not come",
 	Rejected:           "the program itself refused the new configuration; the last good one stays",
 	RolledBack:         "the program accepted the new configuration but did not live with it; the last good one is back",

@@ -81,13 +81,6 @@ func (v *VIP) HeldBy(node string) bool { return v != nil && v.Node == node && v.
 // node, and absent otherwise.
 const FactVIP = "vip"
 
-// Ready is what a member's own agent vouches for, under its lease. Only an
-// explicit "down" takes a member out; a missing key means unknown.
-type Ready struct {
-	Pooler string `json:"pooler"` // up | down
-	Lag    string `json:"lag,omitempty"`
-}
-
 // Turn is whose turn it is to repair what drifted in a cluster during a freeze, under
 // that agent's lease (R15).
 type Turn struct {
@@ -123,6 +116,28 @@ type Server struct {
 	// Warm: its view of etcd is complete and fresh, so that it could lead at once.
 	Warm bool `json:"warm"`
 }
+
+// Ready is what a member's own agent vouches for, under a lease. A key that is not
+// there says nothing.
+type Ready struct {
+	Schema int    `json:"schema"`
+	UID    string `json:"uid,omitempty"`
+	Member string `json:"member"`
+	Node   string `json:"node"`
+	// Pooler is PoolerUp or PoolerDown. Only an explicit "down" takes a member out.
+	Pooler string `json:"pooler"`
+	// Why says in words what is wrong with a pooler that is down.
+	Why string `json:"why,omitempty"`
+}
+
+// FactPooler is the fact of a pgbouncer report that says the same.
+const FactPooler = "pooler"
+
+// What there is to say of a pooler.
+const (
+	PoolerUp   = "up"
+	PoolerDown = "down"
+)
 
 // Report is a node's answer to one plan.
 type Report struct {

@@ -13,12 +13,16 @@ var resourcesField = []byte(`,"resources":`)
 
 // addressResource begins a virtual address, patroniResource a resource of Patroni's
 // dynamic configuration, parametersField the PostgreSQL parameters in it as Encode lays
-// them out, and roleField follows the name of a HAProxy backend. None of them can stand inside a string.
+// them out, roleField follows the name of a HAProxy backend, and pooledField is between
+// that and serversField in one that leads to poolers. None of them can stand inside a
+// string.
 var (
 	addressResource = []byte(`{"address":"`)
 	patroniResource = []byte(`{"patroni":`)
 	parametersField = []byte(`"postgresql":{"parameters":`)
 	roleField       = []byte(`":{"role":`)
+	pooledField     = []byte(`"pooled":true`)
+	serversField    = []byte(`"servers":`)
 )
 
 // parameterNames are the PostgreSQL parameters in the stored form of resources, sorted.
@@ -54,6 +58,21 @@ func backendNames(resources []byte) (names []string) {
 		}
 		names = append(names, string(rest[bytes.LastIndexByte(rest[:end], '"')+1:end]))
 		rest = rest[end+len(roleField):]
+	}
+}
+
+// pooledNames are those backends whose servers are poolers, in their order.
+func pooledNames(resources []byte) (names []string) {
+	for rest := resources; ; {
+		end := bytes.Index(rest, roleField)
+		if end < 0 {
+			return names
+		}
+		name := string(rest[bytes.LastIndexByte(rest[:end], '"')+1 : end])
+		rest = rest[end+len(roleField):]
+		if until, _, _ := bytes.Cut(rest, serversField); bytes.Contains(until, pooledField) {
+			names = append(names, name)
+		}
 	}
 }
 

@@ -14,10 +14,13 @@ const (
 	FormatINI      = "ini"
 	FormatPgpass   = "pgpass"
 	FormatUserlist = "userlist"
+	// FormatVerifier is for PgBouncer's list of users too: what a password is checked
+	// against, and not the password.
+	FormatVerifier = "verifier"
 )
 
 var placeholder = regexp.MustCompile(`\{\{[^{}]*\}\}`)
-var secretRef = regexp.MustCompile(`^\{\{secret ([a-z][a-z0-9_.-]*) as (yaml|ini|pgpass|userlist)\}\}$`)
+var secretRef = regexp.MustCompile(`^\{\{secret ([a-z][a-z0-9_.-]*) as (yaml|ini|pgpass|userlist|verifier)\}\}$`)
 
 // SecretRef is the placeholder that stands for a secret in file content.
 func SecretRef(name, format string) string { return "{{secret " + name + " as " + format + "}}" }
@@ -26,6 +29,8 @@ func SecretRef(name, format string) string { return "{{secret " + name + " as " 
 type Values struct {
 	// Secret returns a secret's bytes.
 	Secret func(name string) ([]byte, bool)
+	// Verifier makes the SCRAM verifier of a secret; the same for the same one.
+	Verifier func(name string, secret []byte) (string, error)
 	// PrimaryName and PrimaryAddress are the confirmed primary's.
 	PrimaryName, PrimaryAddress string
 }
@@ -54,11 +59,21 @@ func expand(ph string, v Values) (string, error) {
 	}
 	m := secretRef.FindStringSubmatch(ph)
 	if m == nil {
-		return "", fmt.Errorf("placeholder %s is not one of {{secret NAME as yaml|ini|pgpass|userlist}}, {{primary.address}}, {{primary.name}}", ph)
+		return "", fmt.Errorf("placeholder %s is not one of {{secret NAME as yaml|ini|pgpass|userlist|verifier}}, {{primary.address}}, {{primary.name}}", ph)
 	}
 	secret, ok := v.Secret(m[1])
 	if !ok {
 		return "", fmt.Errorf("secret %s does not exist", m[1])
+	}
+	if m[2] == FormatVerifier {
+		if v.Verifier == nil {
+			return "", fmt.Errorf("secret %s: no verifier can be made here", m[1])
+		}
+		text, err := v.Verifier(m[1], secret)
+		if err != nil {
+			return "", err
+		}
+		return quote(text, FormatUserlist)
 	}
 	return quote(string(secret), m[2])
 }

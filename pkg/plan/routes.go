@@ -23,7 +23,10 @@ const (
 
 // Route says what a HAProxy backend is for and which servers it has.
 type Route struct {
-	Role    RouteRole     `json:"role"`
+	Role RouteRole `json:"role"`
+	// Pooled: the servers are the members' poolers, and one that is known to be down
+	// takes no clients.
+	Pooled  bool          `json:"pooled,omitempty"`
 	Servers []RouteServer `json:"servers"`
 }
 
@@ -102,6 +105,9 @@ func ResolveTargets(routes map[string]Route, v View, now time.Time) (Targets, []
 		servers := make(map[string]Target, len(r.Servers))
 		for _, s := range r.Servers {
 			servers[s.Name] = target(r.Role, s.Name, verdict, v, now)
+			if r.Pooled && v.poolerDown(s.Name, now) {
+				servers[s.Name] = Target{Held: Down, Start: Down}
+			}
 		}
 		out[backend] = servers
 	}

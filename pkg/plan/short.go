@@ -27,7 +27,7 @@ func Shorten(value []byte) []byte {
 		return value
 	}
 	var names []byte
-	for _, list := range [][]string{parameterNames(rest), backendNames(rest), addressNames(rest)} {
+	for _, list := range [][]string{parameterNames(rest), backendNames(rest), pooledNames(rest), addressNames(rest)} {
 		names = binary.AppendUvarint(names, uint64(len(list)))
 		for _, n := range list {
 			names = append(binary.AppendUvarint(names, uint64(len(n))), n...)
@@ -58,9 +58,9 @@ type Short struct {
 	// Plan has no Resources: what they are, the whole plan says.
 	Plan
 	// Parameters are the PostgreSQL parameters in Patroni's dynamic configuration, and
-	// Backends those of HAProxy that have a route. Addresses are the virtual ones, each
-	// with its prefix length.
-	Parameters, Backends, Addresses []string
+	// Backends those of HAProxy that have a route, Pooled those of them that lead to
+	// poolers. Addresses are the virtual ones, each with its prefix length.
+	Parameters, Backends, Pooled, Addresses []string
 
 	held []byte // what it was read from, which is all that Is looks at
 	sum  [sha256.Size]byte
@@ -109,7 +109,7 @@ func readShort(value []byte) (s Short, err error) {
 		return s, err
 	}
 	s.sum = [sha256.Size]byte(sum)
-	for _, list := range []*[]string{&s.Parameters, &s.Backends, &s.Addresses} {
+	for _, list := range []*[]string{&s.Parameters, &s.Backends, &s.Pooled, &s.Addresses} {
 		var n, size uint64
 		for n, names, err = number(names); n > 0 && err == nil; n-- {
 			if size, names, err = number(names); err == nil {

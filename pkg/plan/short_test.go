@@ -21,7 +21,7 @@ func trapped() Plan {
 		Cluster: Cluster{Name: "c", Member: trap, Members: []Member{{Name: trap, Node: "n"}}},
 		Secrets: map[string]int64{"a": 1},
 		Resources: Resources{
-			Unit{Unit: "u", Program: "haproxy", Files: []File{{Path: "/f", Content: trap}}, Routes: map[string]Route{"replica": {Role: RouteReplica}}},
+			Unit{Unit: "u", Program: "haproxy", Files: []File{{Path: "/f", Content: trap}}, Routes: map[string]Route{"primary": {Role: RoutePrimary, Pooled: true}, "replica": {Role: RouteReplica}}},
 			Patroni{Patroni: "c", Config: map[string]any{"ttl": 30.0, "x": trap, "postgresql": map[string]any{
 				"parameters": map[string]any{"work_mem": "16MB", "x.y": nil, "a\"b": trap, "max_connections": 100}, "use_slots": true,
 			}}},
@@ -48,8 +48,11 @@ func TestShortIsWhatDecodeReads(t *testing.T) {
 		if d := cmp.Diff([]string{"a\"b", "max_connections", "work_mem", "x.y"}, s.Parameters); d != "" {
 			t.Errorf("%s: parameters: %s", name, d)
 		}
-		if d := cmp.Diff([]string{"replica"}, s.Backends); d != "" {
+		if d := cmp.Diff([]string{"primary", "replica"}, s.Backends); d != "" {
 			t.Errorf("%s: backends: %s", name, d)
+		}
+		if d := cmp.Diff([]string{"primary"}, s.Pooled); d != "" {
+			t.Errorf("%s: pooled: %s", name, d)
 		}
 		if d := cmp.Diff([]string{"fd00::9/64"}, s.Addresses); d != "" {
 			t.Errorf("%s: addresses: %s", name, d)

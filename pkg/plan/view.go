@@ -29,6 +29,9 @@ type View struct {
 	Leader  Leader
 	Primary *observed.Primary
 	Members map[string]patroni.Member
+	// Ready is what members' own agents vouch for, by member. Only an explicit "down"
+	// counts; nothing said is unknown.
+	Ready map[string]observed.Ready
 	// Last is the leadership seen last, which outlives the key: the leader itself
 	// while there is one.
 	Last Leader
@@ -58,6 +61,13 @@ type Leader struct {
 
 func (v View) fresh(now time.Time) bool {
 	return v.Known && now.Sub(v.FreshAt) <= FreshFor
+}
+
+// poolerDown reports whether the member's own agent says, of this cluster and at this
+// time, that its pooler takes no clients.
+func (v View) poolerDown(member string, now time.Time) bool {
+	r, said := v.Ready[member]
+	return said && v.fresh(now) && r.Pooler == observed.PoolerDown && (r.UID == "" || v.UID == "" || r.UID == v.UID)
 }
 
 // Confirmed reports whether the present leader is the confirmed primary.

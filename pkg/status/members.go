@@ -43,6 +43,9 @@ func (c *computer) members() {
 		c.lively(row(name), m)
 	}
 	for name, r := range rows {
+		if c.alive(r.Node) { // what it said last is of an unknown age otherwise
+			r.Pooler = c.reports[r.Node][plan.Pooler].Facts[observed.FactPooler]
+		}
 		switch {
 		case c.out.Leader == "":
 		case name != c.out.Leader:

@@ -2,6 +2,7 @@ package status
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -23,7 +24,7 @@ func (c *computer) services() {
 		return
 	}
 	for _, s := range c.docs.ServiceList() {
-		row := Service{Name: s.Name, Port: s.Port, Role: s.Role, Via: s.Backend, Targets: []string{}, Nodes: map[string][]string{}}
+		row := Service{Name: s.Name, Port: s.Port, Role: s.Role, Via: c.via(s), Targets: []string{}, Nodes: map[string][]string{}}
 		first, agree := []string(nil), true
 		for _, node := range c.docs.ProxyNodes() {
 			if !c.alive(node) {
@@ -50,6 +51,22 @@ func (c *computer) services() {
 		c.out.Services = append(c.out.Services, row)
 		c.routeCondition(row)
 	}
+}
+
+// via is what connections go to on the member: as the plans have it, else as the
+// document says.
+func (c *computer) via(s *desired.Service) string {
+	for _, node := range slices.Sorted(maps.Keys(c.plans)) { // while it goes from node to node they differ
+		p, planned := c.plans[node][proxy]
+		if !planned {
+			continue
+		}
+		if slices.Contains(p.Pooled, s.Name) || slices.Contains(p.Pooled, s.Name+fallback) {
+			return desired.Pooled
+		}
+		return desired.Direct
+	}
+	return s.Backend
 }
 
 // targets are the members a node's HAProxy sends the service's clients to: the

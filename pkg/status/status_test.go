@@ -58,7 +58,7 @@ func confirm(m *kv.Map, member string) {
 
 // answer is the node's report that all its plans are in force, leading to primary.
 func answer(m *kv.Map, node, primary string) {
-	for _, concern := range []string{"postgres", "haproxy", "databases"} {
+	for _, concern := range []string{"postgres", "pgbouncer", "haproxy", "databases"} {
 		e, _ := m.Get(keys.Default.PlanKey(node, "pg-test", concern))
 		r := observed.Report{Schema: 1, Concern: concern, Plan: e.ModRevision, Loaded: "x",
 			Conditions: []observed.Condition{{Type: observed.Applied, Status: observed.True}}}
@@ -67,6 +67,9 @@ func answer(m *kv.Map, node, primary string) {
 				"route.primary": primary, "route.default": primary,
 				"route.replica": "pg-test-2,pg-test-3", "route.replica_fallback": primary, "route.offline_fallback": "pg-test-2,pg-test-3",
 			}
+		}
+		if concern == "pgbouncer" {
+			r.Facts = map[string]string{observed.FactPooler: observed.PoolerUp}
 		}
 		controllertest.Put(m, keys.Default.ObservedKey(node, "pg-test", concern), string(observed.Encode(r)))
 	}

@@ -98,7 +98,9 @@ type Member struct {
 	// agent sees it; without an agent's word, as Patroni says (3.0.3 and later).
 	Follows bool `json:"follows,omitempty"`
 	// Lag is how many bytes it is behind the leader; nil when not known.
-	Lag            *int64 `json:"lag,omitempty"`
+	Lag *int64 `json:"lag,omitempty"`
+	// Pooler is up or down, as its node's agent says; empty when nobody does.
+	Pooler         string `json:"pooler,omitempty"`
 	PendingRestart bool   `json:"pending_restart,omitempty"`
 	Offline        bool   `json:"offline,omitempty"`
 	// Confirmed: it leads and its PostgreSQL was seen to take writes.

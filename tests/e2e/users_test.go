@@ -27,11 +27,13 @@ const (
 
 // login asks one thing as a role, through a port of a host.
 func login(ctx context.Context, h *lab.Host, port int, role, password, database, ask string) (string, error) {
-	cfg, err := pgx.ParseConfig(fmt.Sprintf("host=%s port=%d sslmode=disable connect_timeout=5", h.IP, port))
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	cfg, err := pgx.ParseConfig(fmt.Sprintf("host=%s port=%d sslmode=disable", h.IP, port))
 	if err != nil {
 		return "", err
 	}
-	cfg.User, cfg.Password, cfg.Database = role, password, database
+	cfg.User, cfg.Password, cfg.Database, cfg.DefaultQueryExecMode = role, password, database, pgx.QueryExecModeSimpleProtocol
 	conn, err := pgx.ConnectConfig(ctx, cfg)
 	if err != nil {
 		return "", err

@@ -41,6 +41,7 @@ type Host struct {
 	fail     map[string]error // resource ID or "assert" -> error
 	patroni  func() (bool, error)
 	addrs    *Addresses
+	pooler   *Pooler
 	watches  map[string]map[*func()]bool
 	hands    []agent.Repair
 	// slowInventory is how long it takes to ask programs for their versions.
@@ -64,6 +65,7 @@ func New(machine string) *Host {
 	return &Host{
 		Machine: machine, changed: make(chan struct{}, 1), peers: map[string]patroni.Status{}, answers: map[string]bool{},
 		units: map[string]string{}, differs: map[string][]string{}, configs: map[string]any{}, fail: map[string]error{}, addrs: newAddresses(),
+		pooler: newPooler(),
 	}
 }
 
@@ -74,7 +76,8 @@ func (h *Host) Wire() agent.Host {
 			return agent.Drivers{Unit: unitDriver{h, secret}, Patroni: patroniDriver{h}, SQL: sqlObjects{h, secret}}
 		},
 		Router: router{h}, Postgres: func(string, plan.Member) agent.PostgresWatcher { return watcher{h} },
-		Peers: peers{h}, Inventory: inventory{h}, Takeover: takeover{h}, Watcher: events{h}, Repairs: h.repairs, Contested: h.contested,
+		Pooler: func(string) agent.PoolerWatcher { return poolerWatcher{h.pooler} },
+		Peers:  peers{h}, Inventory: inventory{h}, Takeover: takeover{h}, Watcher: events{h}, Repairs: h.repairs, Contested: h.contested,
 		SetAside: func(_ context.Context, data, uid string) (string, error) {
 			h.mu.Lock()
 			defer h.mu.Unlock()

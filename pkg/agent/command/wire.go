@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -20,6 +21,7 @@ import (
 	"github.com/pgctrl/pgctrl/pkg/host/haproxy"
 	"github.com/pgctrl/pgctrl/pkg/host/inventory"
 	hostpatroni "github.com/pgctrl/pgctrl/pkg/host/patroni"
+	"github.com/pgctrl/pgctrl/pkg/host/pgbouncer"
 	"github.com/pgctrl/pgctrl/pkg/host/postgres"
 	"github.com/pgctrl/pgctrl/pkg/host/systemd"
 	"github.com/pgctrl/pgctrl/pkg/host/unit"
@@ -55,13 +57,19 @@ func wire(cfg config.Config, rhythm beat.Beat, log *zap.Logger) (wired, error) {
 	programs := map[string]unit.Program{
 		"haproxy": haproxy.NewProgram(router),
 		"patroni": hostpatroni.NewProgram(hostpatroni.Options{Hup: sd.ReloadUnit, Journal: sd.Journal, Log: log}),
+		plan.Pooler: pgbouncer.NewProgram(pgbouncer.Options{
+			Restart: func(ctx context.Context, name string) error {
+				return errors.Join(sd.Stop(ctx, name), sd.Start(ctx, name))
+			},
+			Free: inv.FreeFor, Log: log,
+		}),
 	}
 	drivers := func(cluster string, secret func(string) ([]byte, bool)) agent.Drivers {
 		return agent.Drivers{
 			Unit: unit.New(unit.Options{
 				StateDir: cfg.StateDir, Systemd: sd, Programs: programs, Secret: secret, Templates: templates,
-				AllowPaths: []string{"/etc/patroni", "/etc/haproxy"},
-				AllowUnits: []string{"patroni@" + cluster + ".service", "haproxy@" + cluster + ".service"},
+				AllowPaths: []string{"/etc/patroni", "/etc/haproxy", "/etc/pgbouncer"},
+				AllowUnits: []string{"patroni@" + cluster + ".service", "haproxy@" + cluster + ".service", "pgbouncer@" + cluster + ".service"},
 				Version:    func(name string) string { return inv.Version(context.Background(), name) },
 				Log:        log,
 			}),
@@ -74,6 +82,9 @@ func wire(cfg config.Config, rhythm beat.Beat, log *zap.Logger) (wired, error) {
 			Drivers: drivers, Router: routes{router, haproxy.NewProgram(router)},
 			Postgres: func(cluster string, own plan.Member) agent.PostgresWatcher {
 				return newLocalPostgres(postgres.Config{Port: own.Port, Beat: rhythm}, log.With(zap.String("cluster", cluster)))
+			},
+			Pooler: func(cluster string) agent.PoolerWatcher {
+				return localPooler{pgbouncer.NewWatcher(plan.PoolerDir(cluster), log.With(zap.String("cluster", cluster)))}
 			},
 			Peers: peers{}, Inventory: inv, Takeover: takeover{inv},
 			SetAside:  func(_ context.Context, data, uid string) (string, error) { return postgres.SetAside(data, uid) },
@@ -141,6 +152,21 @@ func (o objects) Converge(ctx context.Context, own plan.Member, r plan.SQL, at p
 	return o.Objects.Converge(ctx, own.Port, r, at, how)
 }
 
+// localPooler fits pgbouncer.Watcher to the agent.
+type localPooler struct{ *pgbouncer.Watcher }
+
+// Last implements agent.PoolerWatcher.
+func (l localPooler) Last() agent.PoolerState { return agent.PoolerState(l.Watcher.Last()) }
+
+// Repairs implements agent.PoolerWatcher.
+func (l localPooler) Repairs() []agent.Repair {
+	var out []agent.Repair
+	for _, r := range l.Watcher.Repairs() {
+		out = append(out, agent.Repair(r))
+	}
+	return out
+}
+
 type peers struct{}
 
 // Status implements agent.Peers.
@@ -180,6 +206,8 @@ func (t takeover) Prepare(ctx context.Context, _ string, own plan.Member, u plan
 		w.PostgresPorts, w.Ports = []int{own.Port}, []int{own.RESTPort}
 	case "haproxy":
 		w.HAProxy = true // its binds are checked one by one when its file is validated
+	case plan.Pooler:
+		w.PgBouncer = true // its port as well
 	}
 	return t.inventory.Takeover(ctx, w)
 }

@@ -5,6 +5,7 @@ import (
 	"github.com/pgctrl/pgctrl/pkg/controllers"
 	"github.com/pgctrl/pgctrl/pkg/controllers/databases"
 	"github.com/pgctrl/pgctrl/pkg/controllers/haproxy"
+	"github.com/pgctrl/pgctrl/pkg/controllers/pgbouncer"
 	"github.com/pgctrl/pgctrl/pkg/controllers/postgres"
 	"github.com/pgctrl/pgctrl/pkg/controllers/reuse"
 	"github.com/pgctrl/pgctrl/pkg/controllers/status"
@@ -19,6 +20,7 @@ import (
 func Concerns() []controllers.Controller {
 	return []controllers.Controller{
 		postgres.New(),
+		pgbouncer.New(),
 		haproxy.New(),
 		vip.New(),
 		databases.New(),

@@ -20,7 +20,7 @@ import (
 )
 
 // Concern is the controller's name.
-const Concern = "databases"
+const Concern = topology.Databases
 
 // The kinds of documents that the concern is about.
 const (

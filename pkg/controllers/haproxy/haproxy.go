@@ -35,6 +35,8 @@ func (Controller) Name() string { return Concern }
 func (Controller) Inputs() []controllers.Access {
 	return append(topology.Inputs(),
 		controllers.Access{Family: keys.Observed, Part: Concern},
+		controllers.Access{Family: keys.Observed, Part: topology.Pooler},
+		controllers.Access{Family: keys.Observed, Part: topology.Databases},
 		controllers.Access{Family: keys.Plan, Part: vip.Concern}) // on which kind of address clients come
 }
 
@@ -45,7 +47,7 @@ func (Controller) Outputs() []controllers.Access {
 
 // Plan implements controllers.Controller.
 func (Controller) Plan(in controllers.Input) (controllers.Result, error) {
-	t, cs, ok := topology.Load(in, "members", "services")
+	t, cs, ok := topology.Load(in, "members", "pgbouncer", "services")
 	if ok && t.Removing {
 		return removeAll(in, t, cs), nil
 	}
@@ -62,7 +64,9 @@ func (Controller) Plan(in controllers.Input) (controllers.Result, error) {
 		observed.Sort(cs)
 		return controllers.Result{Conditions: cs}, nil
 	}
-	backends, frontends, bad := compose(in, t)
+	pooled, waiting := pooledServices(in, t)
+	cs = append(cs, waiting...)
+	backends, frontends, bad := compose(in, t, pooled)
 	if len(bad) > 0 {
 		return controllers.Result{Conditions: append(cs, bad...)}, nil
 	}
@@ -74,8 +78,8 @@ func (Controller) Plan(in controllers.Input) (controllers.Result, error) {
 		}
 	}
 	done := leaving(in, t, nodes, want)
-	out, waiting := t.Rollout(in, Concern, want, func(_ string, r *observed.Report) bool { return topology.NothingLoaded(r) })
-	cs = append(append(cs, waiting...), leftAlone(in, t, nodes)...)
+	out, turns := t.Rollout(in, Concern, want, func(_ string, r *observed.Report) bool { return topology.NothingLoaded(r) })
+	cs = append(append(cs, turns...), leftAlone(in, t, nodes)...)
 	observed.Sort(cs)
 	return controllers.Result{Outputs: append(out, done...), Conditions: cs}, nil
 }
@@ -83,7 +87,7 @@ func (Controller) Plan(in controllers.Input) (controllers.Result, error) {
 func planOf(in controllers.Input, t *topology.Topology, node string, ipv6 bool, frontends []frontend, backends []backend) plan.Plan {
 	routes := map[string]plan.Route{}
 	for _, b := range backends {
-		routes[b.Name] = plan.Route{Role: b.Role, Servers: b.Servers}
+		routes[b.Name] = plan.Route{Role: b.Role, Pooled: b.Pooled, Servers: b.Servers}
 	}
 	p := t.Plan(node, version.String())
 	both := is6(t.Docs.Nodes[node].Address) || ipv6 && p.Cluster.Member != "" // the virtual address never comes to a proxy

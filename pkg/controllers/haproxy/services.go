@@ -27,6 +27,7 @@ type frontend struct {
 type backend struct {
 	Name, Says, Balance, Check string
 	Role                       plan.RouteRole
+	Pooled                     bool
 	Servers                    []plan.RouteServer
 
 	Connect, ServerTimeout      string
@@ -48,13 +49,13 @@ const fallbackSuffix = "_fallback"
 // compose turns services into frontends and backends, by name. A service's own
 // backend and its fallback are two, so that HAProxy itself falls back at once when
 // the first has no server up.
-func compose(in controllers.Input, t *topology.Topology) (bs []backend, fs []frontend, bad []observed.Condition) {
+func compose(in controllers.Input, t *topology.Topology, pooled map[string]bool) (bs []backend, fs []frontend, bad []observed.Condition) {
 	for _, s := range t.Docs.ServiceList() {
 		f := frontend{
 			Name: s.Name, Port: s.Port, MaxConn: s.MaxConn,
 			ClientTimeout: s.ClientTimeout.String(), Default: s.Name,
 		}
-		own := backendOf(t, s, s.Name, s.Role)
+		own := backendOf(t, s, s.Name, s.Role, pooled[s.Name])
 		own.Says = fmt.Sprintf("%s: %s.", s.Name, own.takers(s, s.Role))
 		if s.Fallback == fallbackNo {
 			fs, bs = append(fs, f), append(bs, own)
@@ -68,7 +69,7 @@ func compose(in controllers.Input, t *topology.Topology) (bs []backend, fs []fro
 				Message: fmt.Sprintf("expected another name: %s is what service %s falls back to", name, s.Name),
 			})
 		}
-		fallback := backendOf(t, s, name, s.Fallback)
+		fallback := backendOf(t, s, name, s.Fallback, pooled[s.Name])
 		fallback.Says = fmt.Sprintf("%s, while it has nobody else: %s.", s.Name, fallback.takers(s, s.Fallback))
 		f.Uses, f.Default = s.Name, name
 		if len(own.Servers) == 0 {
@@ -87,12 +88,15 @@ func (b backend) takers(s *desired.Service, role string) string {
 	if b.Role != plan.RoutePrimary && s.MaxLag > 0 {
 		who += fmt.Sprintf(" that are at most %s behind", s.MaxLag)
 	}
+	if b.Pooled {
+		who += ", through their poolers"
+	}
 	return who
 }
 
-func backendOf(t *topology.Topology, s *desired.Service, name, role string) backend {
+func backendOf(t *topology.Topology, s *desired.Service, name, role string, pooled bool) backend {
 	b := backend{
-		Name: name, Balance: "leastconn", Role: plan.RouteReplica, Check: "/replica",
+		Name: name, Balance: "leastconn", Pooled: pooled, Role: plan.RouteReplica, Check: "/replica",
 		Connect: s.ConnectTimeout.String(), ServerTimeout: s.ServerTimeout.String(), Retries: s.Retries,
 		Inter: s.Inter.String(), FastInter: s.FastInter.String(), DownInter: s.DownInter.String(),
 		Rise: s.Rise, Fall: s.Fall,
@@ -110,8 +114,12 @@ func backendOf(t *topology.Topology, s *desired.Service, name, role string) back
 		if role == roleReplica && m.Offline || role == roleOffline && !m.Offline || role != rolePrimary && t.Leaving[m.Name] {
 			continue
 		}
+		port := m.Port
+		if pooled {
+			port = t.Docs.PgBouncer.Port
+		}
 		b.Servers = append(b.Servers, plan.RouteServer{
-			Name: m.Name, Address: m.Address, Port: m.Port, CheckPort: m.RESTPort, Weight: weight(t, m.Name, role),
+			Name: m.Name, Address: m.Address, Port: port, CheckPort: m.RESTPort, Weight: weight(t, m.Name, role),
 		})
 	}
 	return b

@@ -14,6 +14,13 @@ import (
 // member before the member is stopped.
 const Proxy = "haproxy"
 
+// Pooler is the concern whose programs stand between the two, on the members' nodes.
+const Pooler = "pgbouncer"
+
+// Databases is the concern that makes the role and the function by which poolers know
+// who may log in.
+const Databases = "databases"
+
 // Stored is a node's plan as etcd has it, and the node's newest answer to it.
 type Stored struct {
 	Node string
@@ -116,6 +123,13 @@ func (t *Topology) Goes(node string) bool {
 		}
 	}
 	return false
+}
+
+// Stopping reports whether nobody is led to the node's member any more: its own plan is
+// a removal, or gone.
+func (t *Topology) Stopping(in controllers.Input, node string) bool {
+	_, planned := kv.GetShort(in.Snapshot, in.Layout.PlanKey(node, in.Cluster, Concern))
+	return !planned || t.removalOf(in, node) != nil
 }
 
 // Clear puts a removal into want for every node of which nothing of the concern is to

@@ -40,7 +40,7 @@ func Inputs() []controllers.Access {
 	return in
 }
 
-var allKinds = []string{"members", "postgres", "services", "vip"}
+var allKinds = []string{"members", "pgbouncer", "postgres", "services", "vip"}
 
 // Topology is one cluster as the controllers see it.
 type Topology struct {

@@ -22,7 +22,7 @@ type CheckResult struct {
 }
 
 // required are the programs without which a member can't be.
-var required = []string{"patroni", "haproxy"}
+var required = []string{"patroni", "haproxy", "pgbouncer"}
 
 // Check looks at everything that must be right before a cluster can be made here.
 // Ports are those the node will need.
@@ -105,7 +105,7 @@ func (h *Host) checkPort(port int) CheckResult {
 		switch {
 		case isOurs(l.Unit):
 			r.Detail = "ours: " + l.String()
-		case strings.HasPrefix(l.Unit, "postgresql@") || l.Unit == "haproxy.service":
+		case strings.HasPrefix(l.Unit, "postgresql@") || l.Unit == "haproxy.service" || l.Unit == "pgbouncer.service":
 			r.OK, r.Optional = false, true
 			r.Detail = "held by " + l.String() + ", which is stopped when a cluster needs the port, if nobody uses it"
 		default:

@@ -23,6 +23,8 @@ type Wants struct {
 	PostgresPorts []int
 	// HAProxy says that the plan runs a HAProxy of its own.
 	HAProxy bool
+	// PgBouncer says that the plan runs a PgBouncer of its own.
+	PgBouncer bool
 	// Ports are all other ports that must be free or ours.
 	Ports []int
 }
@@ -66,7 +68,35 @@ func (h *Host) Takeover(ctx context.Context, w Wants) ([]string, error) {
 			return did, err
 		}
 	}
+	if w.PgBouncer {
+		said, err := h.takeService(ctx, service{
+			unit: "pgbouncer.service", pkg: "pgbouncer",
+			files: []string{"/etc/pgbouncer/pgbouncer.ini", "/etc/pgbouncer/userlist.txt", "/etc/default/pgbouncer"},
+		})
+		did = append(did, said...)
+		if err != nil {
+			return did, err
+		}
+	}
 	return did, h.free(append(append([]int(nil), w.PostgresPorts...), w.Ports...))
+}
+
+// FreeFor refuses a port that anybody but the unit itself listens on.
+func (h *Host) FreeFor(port int, unit string) error {
+	held, err := h.Listening(port)
+	if err != nil {
+		return err
+	}
+	for _, l := range held {
+		if l.Unit == unit {
+			continue
+		}
+		return &plan.Refusal{
+			Reason: observed.PortInUse, Message: fmt.Sprintf("port %d is held by %s", port, l),
+			Next: fmt.Sprintf("ss -ltnp 'sport = :%d'", port),
+		}
+	}
+	return nil
 }
 
 // free refuses when a wanted port is held by somebody else.

@@ -122,6 +122,8 @@ type Driver struct {
 	journal journal
 	fs      files.FS // the units' files
 	step    func(name string)
+	// verifiers are those in the units' files.
+	verifiers verifiers
 
 	mu     sync.Mutex
 	busy   map[string]chan struct{} // holds one token while a unit is worked on

@@ -39,6 +39,10 @@ func (d *Driver) resolve(u plan.Unit) (want, error) {
 		}
 		w.secrets = append(w.secrets, string(v))
 		return v, ok
+	}, Verifier: func(name string, secret []byte) (string, error) {
+		text, err := d.verifiers.of(u.Unit, name, secret)
+		w.secrets = append(w.secrets, text)
+		return text, err
 	}}
 	for _, f := range u.Files {
 		s, err := resolveFile(f, values)

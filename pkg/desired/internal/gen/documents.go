@@ -27,6 +27,7 @@ var samples = map[string]sample{
 	"users":     {name: "app"},
 	"freeze":    {base: []string{"until=2026-01-31T18:30:00Z"}},
 	"members":   {name: "pg-test-3", base: []string{"node=pg3"}},
+	"pgbouncer": {},
 	"nodes":     {"pg1", []string{"address=10.10.10.11"}, map[string][]string{"clusters": {"roles=[proxy]"}}},
 	"postgres":  {},
 	"services":  {name: "reports", base: []string{"port=5440", "role=replica"}},

@@ -1,0 +1,165 @@
+// Package pgbouncer plans one PgBouncer for each cluster and member: its
+// configuration file, and a list of users with nobody in it but the superuser, who is
+// in Patroni's file too, and the role that looks all others up.
+//
+// A pooler is stateless and goes to its own member's PostgreSQL over the socket,
+// whatever that member's role is. Whether clients are led to it is the business of
+// routes: its file, too, is the same before and after a failover.
+package pgbouncer
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/pgctrl/pgctrl/pkg/controllers"
+	"github.com/pgctrl/pgctrl/pkg/controllers/topology"
+	"github.com/pgctrl/pgctrl/pkg/desired"
+	"github.com/pgctrl/pgctrl/pkg/keys"
+	"github.com/pgctrl/pgctrl/pkg/observed"
+	"github.com/pgctrl/pgctrl/pkg/patroni"
+	"github.com/pgctrl/pgctrl/pkg/plan"
+	"github.com/pgctrl/pgctrl/pkg/version"
+)
+
+// Concern is the controller's name.
+const Concern = topology.Pooler
+
+// Controller implements controllers.Controller.
+type Controller struct{}
+
+// New returns the controller.
+func New() Controller { return Controller{} }
+
+// Name implements controllers.Controller.
+func (Controller) Name() string { return Concern }
+
+// Inputs implements controllers.Controller. Of secrets only existence and revision
+// are looked at.
+func (Controller) Inputs() []controllers.Access {
+	return append(topology.Inputs(),
+		controllers.Access{Family: keys.Observed, Part: Concern},
+		controllers.Access{Family: keys.Secrets},
+		// A pooler is stopped after nobody is led to it any more.
+		controllers.Access{Family: keys.Plan, Part: topology.Proxy},
+		controllers.Access{Family: keys.Observed, Part: topology.Proxy},
+	)
+}
+
+// Outputs implements controllers.Controller.
+func (Controller) Outputs() []controllers.Access {
+	return []controllers.Access{{Family: keys.Plan, Part: Concern}}
+}
+
+// Plan implements controllers.Controller.
+func (Controller) Plan(in controllers.Input) (controllers.Result, error) {
+	t, cs, ok := topology.Load(in, "members", "pgbouncer")
+	want := map[string]plan.Plan{}
+	switch {
+	case ok && t.Removing:
+	case !ok || !t.Docs.Exists() || t.Formed == nil:
+		return result(nil, cs), nil
+	default:
+		secrets := secretRevisions(in)
+		// A pooler that can look nobody up lets nobody in.
+		for _, name := range []string{Superuser, Secret} {
+			if _, ok := secrets[name]; !ok {
+				return result(nil, append(cs, observed.Condition{
+					Type: observed.Planned, Status: observed.False, Reason: observed.WaitingForSecret,
+					Key:     in.Layout.Secret(in.Cluster, name),
+					Message: fmt.Sprintf("the password %q is being made", name),
+				})), nil
+			}
+		}
+		var old []string
+		want, old = plans(in, t, secrets)
+		cs = append(cs, tooOld(in, t, old)...)
+	}
+	goes, waits := leaving(in, t)
+	done := t.Clear(in, Concern, version.String(), goes, want)
+	out, waiting := t.Rollout(in, Concern, want, func(_ string, r *observed.Report) bool { return topology.NothingLoaded(r) })
+	return result(append(out, done...), append(append(cs, waits...), waiting...)), nil
+}
+
+func result(out []controllers.Output, cs []observed.Condition) controllers.Result {
+	observed.Sort(cs)
+	return controllers.Result{Outputs: out, Conditions: cs}
+}
+
+// secretRevisions are those of the passwords in PgBouncer's list of users, as far as
+// they exist: status, which can't see secrets, shows those in no plan at revision 0.
+func secretRevisions(in controllers.Input) map[string]int64 {
+	out := map[string]int64{}
+	for _, name := range []string{Superuser, Secret} {
+		if e, ok := in.Snapshot.Get(in.Layout.Secret(in.Cluster, name)); ok && e.ModRevision > 0 {
+			out[name] = e.ModRevision
+		}
+	}
+	return out
+}
+
+// plans are the plans of all members, by node, and the nodes whose PgBouncer is too
+// old for users' own settings. Where poolers are switched off, only nodes that have
+// one keep it, until nobody is led to it.
+func plans(in controllers.Input, t *topology.Topology, secrets map[string]int64) (want map[string]plan.Plan, old []string) {
+	want = map[string]plan.Plan{}
+	for _, m := range t.Docs.MemberList() {
+		has := t.Stored(in, m.Node, Concern)
+		switch {
+		case t.Docs.Nodes[m.Node] == nil:
+			continue
+		case has == nil && (m.Absent() || !t.Docs.PgBouncer.Enabled):
+			continue
+		}
+		users := letsUsersIn(in, t, m.Node)
+		if !users && len(t.Docs.PgBouncer.Users) > 0 {
+			old = append(old, m.Node)
+		}
+		p := t.Plan(m.Node, version.String())
+		p.Resources = plan.Resources{plan.Unit{
+			Unit: "pgbouncer@" + in.Cluster + ".service", Program: plan.Pooler,
+			Files: []plan.File{
+				{Path: configFile(in.Cluster), Mode: "0640", Owner: "root:postgres", Content: render(in.Layout, t, m.Node, users)},
+				{Path: authFile(in.Cluster), Mode: "0640", Owner: "root:postgres", Content: authContent()},
+			},
+		}}
+		p.Secrets = secrets
+		want[m.Node] = p
+	}
+	return want, old
+}
+
+// usersSince is the first PgBouncer that asks auth_query about a user who has
+// settings in its file. Earlier ones take such a user for one with an empty password
+// and let nobody in under that name (1.18, measured).
+var usersSince = patroni.ParseVersion("1.23.0")
+
+// letsUsersIn goes by the version that the node's agent found at the last apply, else
+// by what it announced. Not known is the careful answer.
+func letsUsersIn(in controllers.Input, t *topology.Topology, node string) bool {
+	found := ""
+	if r, ok := observed.Read[observed.Report](in.Snapshot, in.Layout.ObservedKey(node, in.Cluster, Concern)); ok {
+		found = r.Facts["version."+plan.Pooler]
+	}
+	if a, ok := t.Alive(node); ok && found == "" {
+		found = a.Programs[plan.Pooler]
+	}
+	return found != "" && !patroni.ParseVersion(found).Less(usersSince)
+}
+
+func tooOld(in controllers.Input, t *topology.Topology, nodes []string) []observed.Condition {
+	if len(nodes) == 0 {
+		return nil
+	}
+	var users []string
+	for _, s := range desired.PoolSettings(t.Docs.PgBouncer.Users) {
+		users = append(users, s.Of)
+	}
+	return []observed.Condition{{
+		Type: observed.Planned, Status: observed.False, Reason: observed.Unsupported,
+		Key: in.Layout.ClusterDoc(in.Cluster, "pgbouncer"),
+		Message: fmt.Sprintf("users: settings of %s have no effect on %s, whose PgBouncer is older than 1.23 and would not let them in; everything else is in force",
+			strings.Join(slices.Compact(users), ", "), strings.Join(nodes, ", ")),
+		Next: fmt.Sprintf("pgctrl unset %s pgbouncer users", in.Cluster),
+	}}
+}
