@@ -134,7 +134,7 @@ func (a *Agent) join(ctx, presence context.Context, gone *sync.WaitGroup) {
 func (a *Agent) followPlans(ctx context.Context, client *store.Client) {
 	l := a.o.Layout
 	m := store.NewMirror(client, store.MirrorOptions{
-		Name: "plans", Prefixes: []string{l.NodePlans(a.o.Node), l.StoreKey(), l.AliveKey(a.o.Node)}, Stream: "bulk", Beat: a.o.Beat, Log: a.log,
+		Name: "plans", Prefixes: []string{l.NodePlans(a.o.Node), l.NodeSteps(a.o.Node), l.StoreKey(), l.AliveKey(a.o.Node)}, Stream: "bulk", Beat: a.o.Beat, Log: a.log,
 		Project: eachRevision(l.NodePlans(a.o.Node)),
 	})
 	m.OnChange(func(rev int64, cs []store.Change) {
@@ -208,6 +208,8 @@ func (a *Agent) planChanged(ch store.Change) {
 	switch {
 	case err != nil:
 		a.log.Warn("key in no known place", zap.String("key", ch.Key), zap.Error(err))
+	case ref.Family == keys.Steps:
+		a.stepAsked(ch)
 	case ref.Family == keys.Plan && ref.Cluster == keys.NodeCluster:
 		// Programs that clusters share come with the concerns that need them.
 	case ref.Family == keys.Plan:

@@ -50,7 +50,9 @@ type cluster struct {
 	turn *turn
 	life context.Context
 	// led is what is known of this node's member as a primary.
-	led       ledOn
+	led ledOn
+	// altered names what ALTER SYSTEM set on this node's member.
+	altered   string
 	heldRoute *Override // as the routes last found it; nil: none
 	freeze    *freeze   // the file, as the worker last found it; nil: there is none
 	events    *events   // what may have drifted
@@ -73,6 +75,8 @@ type cluster struct {
 
 	pool pooler
 
+	steps chan kv.KV // asked for and not looked at yet
+
 	// confirmLoop's own: the pause after a write that failed on this basis.
 	notBefore time.Time
 	failedOn  basis
@@ -90,6 +94,7 @@ func newCluster(a *Agent, name string) *cluster {
 		asserted:    map[string]assertion{},
 		facts:       map[string]string{},
 		events:      newEvents(),
+		steps:       make(chan kv.KV, 16),
 		wakeRoutes:  make(chan struct{}, 1),
 		wakeConfirm: make(chan struct{}, 1),
 		wakeWork:    make(chan struct{}, 1),
@@ -119,7 +124,7 @@ func poke(ch chan struct{}) {
 // run starts the cluster's goroutines and returns when all have ended.
 func (c *cluster) run(ctx context.Context) {
 	var wg sync.WaitGroup
-	for _, f := range []func(context.Context){c.routeLoop, c.confirmLoop, c.proofLoop, c.watchPostgres, c.watchPooler, c.keepLed, c.workLoop, c.vip.run, c.sql.run, c.follow} {
+	for _, f := range []func(context.Context){c.routeLoop, c.confirmLoop, c.proofLoop, c.watchPostgres, c.watchPooler, c.keepLed, c.workLoop, c.stepLoop, c.vip.run, c.sql.run, c.follow} {
 		wg.Go(func() { f(ctx) })
 	}
 	wg.Wait()

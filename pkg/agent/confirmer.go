@@ -116,9 +116,12 @@ func (c *cluster) confirm(ctx context.Context) action {
 		c.proofs.Local = c.watcher.Last()
 	}
 	s, info, p, watcher, foreign := c.lookLocked(), c.info, c.proofs, c.watcher, c.foreignLocked()
-	before, timeline := c.replication, c.recoveryTimeline
+	before, timeline, altered := c.replication, c.recoveryTimeline, c.altered
 	c.replication, c.recoveryTimeline = replication(p.Local, s.view.Leader.Member == info.Member), p.Local.RecoveryTimeline
-	changed := c.replication != before || c.recoveryTimeline != timeline
+	if p.Local.Reachable {
+		c.altered = p.Local.Altered
+	}
+	changed := c.replication != before || c.recoveryTimeline != timeline || c.altered != altered
 	c.mu.Unlock()
 	if changed {
 		poke(c.wakeWork) // the report says so

@@ -26,6 +26,8 @@ type Host struct {
 	Addresses Addresses
 	// Patroni asks this host's own Patroni.
 	Patroni LocalPatroni
+	// Acts are what people's commands ask of a member; nil: this host takes none.
+	Acts Acts
 	// Inventory says what is installed.
 	Inventory Inventory
 	// Takeover makes room for a unit before it is applied for the first time.
@@ -91,6 +93,8 @@ type PostgresState struct {
 	Streaming bool
 	// RecoveryTimeline is the timeline that a replica which does not stream recovers along; 0 otherwise.
 	RecoveryTimeline int64
+	// Altered names the parameters that ALTER SYSTEM set, comma between them.
+	Altered string
 	// System is the system identifier of the cluster that answered.
 	System   string
 	Timeline int64
@@ -139,6 +143,15 @@ type Peers interface {
 	// Answers asks the member's PostgreSQL on its port, without logging in; nil: it
 	// answered, which says nothing about what it would do.
 	Answers(ctx context.Context, m plan.Member) error
+}
+
+// Acts are done once, because a person asked for them, by the cluster's local Patroni.
+type Acts interface {
+	// Restart restarts PostgreSQL and returns when it is up again; with pending only if
+	// a value waits for that, and did says whether one did.
+	Restart(ctx context.Context, cluster string, pending bool) (did bool, err error)
+	// Reinit has the member's data copied anew and returns when that has begun.
+	Reinit(ctx context.Context, cluster string) error
 }
 
 // Inventory says what the machine is and has.

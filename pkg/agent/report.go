@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -70,6 +71,9 @@ func (c *cluster) composeLocked(con *concern, conds []observed.Condition, s stat
 		if c.why != nil {
 			r.Conditions = append(r.Conditions, *c.why)
 		}
+		if c.altered != "" {
+			r.Conditions = append(r.Conditions, altered(c.name, own, c.altered))
+		}
 		if c.replication != "" {
 			r.Facts[observed.FactReplication] = c.replication
 		}
@@ -92,6 +96,17 @@ func (c *cluster) composeLocked(con *concern, conds []observed.Condition, s stat
 	c.factsLocked(con, &r)
 	observed.Sort(r.Conditions)
 	return r
+}
+
+// altered says that somebody went past the documents. Nothing is undone: what a person
+// set by hand on a running database may be what keeps it running.
+func altered(cluster string, own plan.Member, names string) observed.Condition {
+	first, _, _ := strings.Cut(names, ", ")
+	return observed.Condition{
+		Type: observed.Healthy, Status: observed.True, Reason: observed.AlteredByHand,
+		Message: fmt.Sprintf("on %s ALTER SYSTEM set %s; that wins over the documents there", own.Name, names),
+		Next:    fmt.Sprintf(`psql -c "alter system reset %s" -c "select pg_reload_conf()" (as postgres on %s)`, first, own.Node),
+	}
 }
 
 // worse prefers False to Unknown to True, and what came first among equals.

@@ -272,6 +272,13 @@ func (c *cluster) applyOne(ctx context.Context, con *concern, r plan.Resource, a
 	}
 	cond := plan.Condition(err)
 	cond.Message = id + ": " + cond.Message
+	var refusal *plan.Refusal
+	if errors.As(err, &refusal) && refusal.Document != "" {
+		cond.Key = c.a.o.Layout.ClusterDoc(c.name, refusal.Document)
+		if refusal.Next == "" {
+			cond.Next = fmt.Sprintf("pgctrl get %s %s", c.name, refusal.Document)
+		}
+	}
 	wait := failed.wait.NextBackOff()
 	if cond != failed.cond && !errors.Is(err, context.Canceled) {
 		c.log.Warn("resource not applied", zap.String("concern", con.name), zap.String("resource", id),

@@ -8,6 +8,8 @@ import (
 	"os"
 	"time"
 
+	"github.com/pgctrl/pgctrl/pkg/desired"
+	"github.com/pgctrl/pgctrl/pkg/host/postgres"
 	"github.com/pgctrl/pgctrl/pkg/patroni"
 	"github.com/pgctrl/pgctrl/pkg/server"
 	"github.com/pgctrl/pgctrl/pkg/status"
@@ -44,6 +46,8 @@ type Deps struct {
 	Restore func(EtcdOptions, EtcdRestore) (EtcdRestored, error)
 	// Patroni asks the Patroni at a URL who it is; for acts that look at leaders first.
 	Patroni func(ctx context.Context, url string) (patroni.Status, error)
+	// Settings asks a cluster's primary what its PostgreSQL says of its parameters.
+	Settings func(ctx context.Context, address string, port int, password string) ([]desired.Setting, error)
 	// Server runs the controllers.
 	Server func(context.Context, server.Options) error
 	// Host changes this host, for init.
@@ -64,6 +68,9 @@ func (d Deps) withDefaults() Deps {
 	}
 	if d.Patroni == nil {
 		d.Patroni = askPatroni
+	}
+	if d.Settings == nil {
+		d.Settings = postgres.RemoteSettings
 	}
 	if d.Host == nil {
 		d.Host = thisHost{}

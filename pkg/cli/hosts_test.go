@@ -29,14 +29,15 @@ type hosts struct {
 
 	mu      sync.Mutex
 	present map[string]string // node to address
-	refused map[string]string // node/concern to message
+	refused map[string]string // node/concern, or node/act, to message
+	waits   map[string]bool   // members that wait for a restart
 }
 
 // testSystem is the system identifier of every pretending cluster.
 const testSystem = "7301234567890123456"
 
 func newHosts(ctx context.Context, c *store.Client, l keys.Layout) *hosts {
-	h := &hosts{ctx: ctx, client: c, layout: l, poke: make(chan struct{}, 1), present: map[string]string{}, refused: map[string]string{}}
+	h := &hosts{ctx: ctx, client: c, layout: l, poke: make(chan struct{}, 1), present: map[string]string{}, refused: map[string]string{}, waits: map[string]bool{}}
 	h.mirror = store.NewMirror(c, store.MirrorOptions{Name: "hosts", Prefixes: []string{l.RootPrefix(), l.Prefix(keys.PatroniKey)}})
 	h.mirror.OnChange(func(int64, []store.Change) { h.wake() })
 	h.done.Go(func() { _ = h.mirror.Run(ctx) })
@@ -66,7 +67,46 @@ func (h *hosts) loop() {
 				h.answer(ref, e)
 			}
 		}
+		for _, e := range h.mirror.Snapshot().Range(h.layout.Prefix(keys.Steps)) {
+			if ref, err := h.layout.Parse(e.Key); err == nil && h.address(ref.Node) != "" {
+				h.step(ref, e)
+			}
+		}
 		h.forget()
+	}
+}
+
+// step does what was asked: a restart ends what waits for one.
+func (h *hosts) step(ref keys.Ref, e kv.KV) {
+	s, err := observed.Decode[plan.Step](e)
+	key := h.layout.ResultKey(ref.Node, ref.Doc)
+	if _, answered := h.mirror.Snapshot().Get(key); err != nil || answered {
+		return
+	}
+	r := observed.StepResult{Schema: observed.Schema, Step: e.ModRevision, State: observed.StepDone, Message: string(s.Act) + " done"}
+	h.mu.Lock()
+	if words, no := h.refused[ref.Node+"/"+string(s.Act)]; no {
+		r.State, r.Reason, r.Message, r.Next = observed.StepFailed, observed.ApplyFailed, words, "journalctl"
+	}
+	delete(h.waits, s.Member)
+	h.mu.Unlock()
+	_ = h.put(key, observed.Encode(r))
+	for _, e := range h.mirror.Snapshot().Range(h.layout.NodePlans(ref.Node)) {
+		if p, err := plan.Decode(e.Value); err == nil && p.Removal == nil && strings.HasSuffix(e.Key, "/postgres") {
+			h.patroni(p)
+		}
+	}
+}
+
+// pending makes a member wait for a restart; when it returns Patroni says so.
+func (h *hosts) pending(member string) {
+	h.mu.Lock()
+	h.waits[member] = true
+	h.mu.Unlock()
+	for _, e := range h.mirror.Snapshot().Range(h.layout.Prefix(keys.Plan)) {
+		if p, err := plan.Decode(e.Value); err == nil && p.Cluster.Member == member && strings.HasSuffix(e.Key, "/postgres") {
+			h.patroni(p)
+		}
 	}
 }
 
@@ -216,8 +256,12 @@ func (h *hosts) patroni(p plan.Plan) {
 	if string(leader.Value) == own.Name {
 		role = "master"
 	}
+	h.mu.Lock()
+	waits := h.waits[own.Name]
+	h.mu.Unlock()
 	member, _ := json.Marshal(map[string]any{
-		"conn_url": "postgres://" + own.Address + "/postgres", "api_url": "http://" + own.Address + ":8008/patroni",
+		"pending_restart": waits,
+		"conn_url":        "postgres://" + own.Address + "/postgres", "api_url": "http://" + own.Address + ":8008/patroni",
 		"state": "running", "role": role, "version": "3.0.4", "timeline": 1, "xlog_location": 67108864, "replication_state": "streaming",
 	})
 	_ = h.put(h.layout.Members(p.Cluster.Name)+own.Name, member)

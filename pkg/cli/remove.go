@@ -14,6 +14,7 @@ import (
 	"github.com/pgctrl/pgctrl/pkg/keys"
 	"github.com/pgctrl/pgctrl/pkg/observed"
 	"github.com/pgctrl/pgctrl/pkg/plan"
+	"github.com/pgctrl/pgctrl/pkg/status"
 	"github.com/pgctrl/pgctrl/pkg/store"
 )
 
@@ -24,6 +25,7 @@ const removeWait = 3 * time.Minute
 func (a *app) removeCommand() *cobra.Command {
 	var w writeFlags
 	var typed string
+	var alone bool
 	c := &cobra.Command{
 		Use: "remove <cluster> [<member>]", Short: "Remove a member or a whole cluster; the data stay on their hosts",
 		Long: `Looks at who leads, shows what goes and what is kept, and asks for the name to be
@@ -50,12 +52,13 @@ Run again, it goes on where it was interrupted.`,
 			if len(args) == 2 {
 				member = args[1]
 			}
-			return a.remove(cmd.Context(), args[0], member, typed, w)
+			return a.remove(cmd.Context(), args[0], member, typed, alone, w)
 		},
 	}
 	w.add(c)
 	c.Flags().Lookup("wait").DefValue = removeWait.String()
 	c.Flags().StringVar(&typed, "confirm", "", "the name of what is removed, instead of typing it when asked")
+	c.Flags().BoolVar(&alone, "alone", false, "also when no replica is left that could lead")
 	return c
 }
 
@@ -82,13 +85,16 @@ func (r removal) name() string {
 	return r.cluster
 }
 
-func (a *app) remove(ctx context.Context, cluster, member, typed string, w writeFlags) error {
-	l, err := a.read(ctx, append([]keys.Family{keys.Formed, keys.Plan, keys.PatroniKey}, documentFamilies...)...)
+func (a *app) remove(ctx context.Context, cluster, member, typed string, alone bool, w writeFlags) error {
+	l, err := a.read(ctx, statusFamilies...)
 	if err != nil {
 		return err
 	}
 	r, err := lookAt(l, cluster, member)
 	if err != nil {
+		return err
+	}
+	if err := a.othersRemain(l, r, alone); err != nil {
 		return err
 	}
 	c, err := r.documents(l)
@@ -157,6 +163,20 @@ func lookAt(l *live, cluster, member string) (removal, error) {
 		return r, fail("nobody leads %s, and %s may be the one to do so next. Nothing was written.", cluster, member).then("pgctrl status %s", cluster)
 	}
 	return r, r.reachable(l, []string{node})
+}
+
+// othersRemain refuses to remove the last replica that could lead. One that is on its
+// way out already is one no more.
+func (a *app) othersRemain(l *live, r removal, alone bool) error {
+	if r.member == "" {
+		return nil
+	}
+	o := operation{cluster: r.cluster, status: status.Compute(a.input(l, r.cluster)), docs: desired.Load(l, l.layout, r.cluster)}
+	m, err := o.member(r.member)
+	if err != nil {
+		return nil // it has left Patroni and its plans; only its document is to go
+	}
+	return o.keepsOne(m, alone, "pgctrl remove "+r.cluster+" "+r.member)
 }
 
 // known are the clusters there is anything of: documents, a record, or plans.

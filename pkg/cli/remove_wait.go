@@ -169,6 +169,10 @@ func (r removal) clearing(l *live) []store.Op {
 			}
 		}
 	}
+	going, over := l.stepsOf(r.cluster)
+	for _, s := range append(going, over...) {
+		list = append(list, l.layout.StepKey(s.Node, s.Doc), l.layout.ResultKey(s.Node, s.Doc))
+	}
 	says := l.layout.ClusterDoc(r.cluster, "postgres")
 	docs := l.Range(l.layout.ClusterDocs(r.cluster))
 	slices.SortStableFunc(docs, func(x, y kv.KV) int {

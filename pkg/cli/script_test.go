@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/pgctrl/pgctrl/internal/etcdtest"
+	"github.com/pgctrl/pgctrl/pkg/desired"
 	"github.com/pgctrl/pgctrl/pkg/keys"
 	"github.com/pgctrl/pgctrl/pkg/server"
 	"github.com/pgctrl/pgctrl/pkg/store"
@@ -32,6 +33,7 @@ var update = flag.Bool("update", false, "write the scripts' golden outputs anew"
 //	lose NODE               ends a pretending agent
 //	refuse NODE CONCERN MESSAGE   the node's program refuses every new plan
 //	accept NODE CONCERN     it takes them again
+//	pending MEMBER          a value waits there for a restart
 //	put KEY VALUE|@FILE     writes a key as etcdctl does, past every check
 //	del KEY                 deletes a key, or a range that ends with /
 //	big FILE                writes a file of 2 MB
@@ -60,8 +62,9 @@ func TestScripts(t *testing.T) {
 			"refuse": func(ts *testscript.TestScript, _ bool, args []string) {
 				worldOf(ts).hosts.refuse(args[0], args[1], args[2])
 			},
-			"accept": func(ts *testscript.TestScript, _ bool, args []string) { worldOf(ts).hosts.accept(args[0], args[1]) },
-			"put":    put,
+			"accept":  func(ts *testscript.TestScript, _ bool, args []string) { worldOf(ts).hosts.accept(args[0], args[1]) },
+			"pending": func(ts *testscript.TestScript, _ bool, args []string) { worldOf(ts).hosts.pending(args[0]) },
+			"put":     put,
 			"big": func(ts *testscript.TestScript, _ bool, args []string) {
 				ts.Check(os.WriteFile(ts.MkAbs(args[0]), bytes.Repeat([]byte("# 2 MB\n"), 300_000), 0o600))
 			},
@@ -128,8 +131,25 @@ func (w *world) run(ts *testscript.TestScript, args []string) (code int, out, er
 	if s, err := os.ReadFile(ts.MkAbs("stdin")); err == nil {
 		in.Write(s)
 	}
-	code = Run(ctx, expanded, Streams{In: &in, Out: &stdout, Err: &stderr}, Deps{Getenv: ts.Getenv})
+	code = Run(ctx, expanded, Streams{In: &in, Out: &stdout, Err: &stderr}, Deps{Getenv: ts.Getenv, Settings: pretendSettings})
 	return code, w.settle(ts, stdout.String()), w.settle(ts, stderr.String())
+}
+
+// pretendSettings are a few of PostgreSQL 15's parameters.
+func pretendSettings(context.Context, string, int, string) ([]desired.Setting, error) {
+	return []desired.Setting{
+		{Name: "work_mem", Type: "integer", Unit: "kB", Min: "64", Max: "2147483647", Context: "user"},
+		{Name: "max_connections", Type: "integer", Min: "1", Max: "262143", Context: "postmaster"},
+		{Name: "jit", Type: "bool", Context: "user"},
+		{Name: "wal_compression", Type: "enum", Enum: []string{"pglz", "lz4", "on", "off"}, Context: "superuser"},
+		{Name: "random_page_cost", Type: "real", Min: "0", Max: "1.79769e+308", Context: "user"},
+		{Name: "block_size", Type: "integer", Min: "8192", Max: "8192", Context: "internal"},
+		{Name: "statement_timeout", Type: "integer", Unit: "ms", Min: "0", Max: "2147483647", Context: "user"},
+		{Name: "log_min_duration_statement", Type: "integer", Unit: "ms", Min: "-1", Max: "2147483647", Context: "superuser"},
+		{Name: "checkpoint_timeout", Type: "integer", Unit: "s", Min: "30", Max: "86400", Context: "sighup"},
+		{Name: "shared_buffers", Type: "integer", Unit: "8kB", Min: "16", Max: "1073741823", Context: "postmaster"},
+		{Name: "application_name", Type: "string", Context: "user"},
+	}, nil
 }
 
 // settle makes what differs from run to run the same.

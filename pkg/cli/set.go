@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pgctrl/pgctrl/pkg/controllers/postgres"
 	"github.com/pgctrl/pgctrl/pkg/desired"
 	"github.com/pgctrl/pgctrl/pkg/keys"
 	"github.com/pgctrl/pgctrl/pkg/store"
@@ -190,6 +191,15 @@ func (a *app) editOnce(ctx context.Context, scope, document string, w writeFlags
 	fields := fieldChanges(l, scope, doc, c.writes, oldText, newText)
 	if removes(fields) {
 		return byRemove(scope, document)
+	}
+	if scope != scopeDefaults && scope != scopeNodes {
+		next := desired.Load(desired.Overlay(l, c.writes), l.layout, scope, "members", "postgres")
+		if old := postgres.TooOld(next, l.alive); len(old) > 0 && doc == "postgres" {
+			return fail("%s%s. Nothing was written.", postgres.QuorumWords, strings.Join(old, ", ")).then("pgctrl set %s postgres synchronous_mode=on", scope)
+		}
+	}
+	if err := a.judgeParameters(ctx, l, scope, document, fields); err != nil {
+		return err
 	}
 	if w.dryRun {
 		a.showChanges(scope, document, fields, 0)

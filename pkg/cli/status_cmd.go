@@ -193,7 +193,7 @@ func remarks(m status.Member) []string {
 	for _, r := range []struct {
 		on   bool
 		text string
-	}{{m.Role == status.Leader && !m.Confirmed, "not confirmed"}, {m.PendingRestart, "pending restart"}, {m.Offline, "offline"}, {m.Unmanaged, "unmanaged"}} {
+	}{{m.Role == status.Leader && !m.Confirmed, "not confirmed"}, {m.PendingRestart, "pending restart"}, {m.Offline, "offline"}, {m.Delay != "", "delayed by " + m.Delay}, {m.Unmanaged, "unmanaged"}} {
 		if r.on {
 			out = append(out, r.text)
 		}

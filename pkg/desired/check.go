@@ -100,10 +100,13 @@ func checkLeaders(c *Cluster) []Problem {
 	m := stays[0]
 	d := c.resolved["members/"+m.Name]
 	field := "failover_priority"
-	if m.Offline {
+	switch {
+	case m.Offline:
 		field = "offline"
+	case m.Delayed():
+		field = "delay"
 	}
-	p := d.problem(field, "expected a member that can lead, found all %d offline or with failover_priority 0", len(stays))
+	p := d.problem(field, "expected a member that can lead, found all %d offline, delayed or with failover_priority 0", len(stays))
 	p.Suggestion = fmt.Sprintf("unset %s of one member", field)
 	return []Problem{p}
 }

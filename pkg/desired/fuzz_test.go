@@ -178,6 +178,8 @@ func drawField(t *rapid.T, f Field) (*value, bool) {
 		return scalarValue(Duration(ms * 1e6)), true
 	case f.Type == ByteSize:
 		return scalarValue(Size(rapid.Int64Range(low, high).Draw(t, "bytes"))), true
+	case f.Type == List && f.Format != "":
+		return &value{shape: list, items: []*value{scalarValue("all")}}, true
 	case f.Type == List && len(f.Enum) == 0:
 		return &value{shape: list, items: []*value{scalarValue("some-name")}}, true
 	case f.Type == List:

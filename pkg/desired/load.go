@@ -24,6 +24,9 @@ type Cluster struct {
 	// Users and Databases are what has a document.
 	Users     map[string]*User
 	Databases map[string]*Database
+	// HBA has every rule about who may connect, the standard ones included; those that
+	// are switched off have Enabled false.
+	HBA map[string]*HBA
 	// Freeze is what is left alone, and until when.
 	Freeze Freeze
 	// Stats is HAProxy's own page; only Port and Enabled mean something.
@@ -123,7 +126,7 @@ func load(s kv.Snapshot, l keys.Layout, cluster string, kinds []string, nodes no
 	}
 	c := &Cluster{
 		Name: cluster, Members: map[string]*Member{}, Services: map[string]*Service{}, Nodes: map[string]*Node{},
-		Users: map[string]*User{}, Databases: map[string]*Database{},
+		HBA: map[string]*HBA{}, Users: map[string]*User{}, Databases: map[string]*Database{},
 		Declared: map[string]kv.KV{}, kinds: kinds, invalid: map[string]bool{}, resolved: map[string]*resolved{},
 	}
 	ld := &loader{Snapshot: s, layout: l, c: c}

@@ -45,6 +45,8 @@ func (f *Field) Expects() string {
 		return "an IP address with the length of its network"
 	case f.Format == "node":
 		return "the name of a node"
+	case f.Type == Text && hbaWords[f.Format] != "":
+		return hbaWords[f.Format]
 	case f.Format == "path":
 		return "an absolute path of plain names"
 	case f.Format == "time":
@@ -234,6 +236,8 @@ func (f *Field) formatted(v *value) (any, string, string) {
 		return nil, f.mismatch(v), ""
 	case "cidr":
 		return f.parseCIDR(v)
+	case "hba address":
+		return hbaAddress(v)
 	case "node":
 		if err := keys.CheckNode(v.source); err != nil {
 			return nil, err.Error(), ""

@@ -54,7 +54,7 @@ func TestSchemaAgreesWithParser(t *testing.T) {
 		{"postgres", "ttl: 30s\nmaximum_lag_on_failover: 1MB\nsynchronous_mode: strict\nparameters: {pg_stat_statements.max: 1000, jit: false}", true},
 		{"postgres", "ttl: 30", false},
 		{"postgres", "maximum_lag_on_failover: 1mb", false},
-		{"postgres", "synchronous_mode: quorum", false},
+		{"postgres", "synchronous_mode: sometimes", false},
 		{"postgres", "parameters: {port: 5}", false},
 		{"postgres", "parameters: {a b: 5}", false},
 		{"postgres", "data_directory: /data/pg", true},
@@ -108,7 +108,7 @@ func TestFieldsAreDescribed(t *testing.T) {
 			}
 		}
 	}
-	if Fields("nothing") != nil || len(Complete("postgres", "use_")) != 2 || len(Fields("defaults/members")) != 6 {
+	if Fields("nothing") != nil || len(Complete("postgres", "use_")) != 2 || len(Fields("defaults/members")) != 7 {
 		t.Error("lookups")
 	}
 }

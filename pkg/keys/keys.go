@@ -40,6 +40,8 @@ const (
 	Hold       Family = "hold"
 	Turn       Family = "turn"
 	Observed   Family = "observed"
+	Steps      Family = "steps"
+	Results    Family = "results"
 	Alive      Family = "alive"
 	Status     Family = "status"
 	Changes    Family = "changes"
@@ -158,6 +160,15 @@ func (l Layout) ObservedKey(node, cluster, concern string) string {
 
 // NodeObserved is the range of one node's reports.
 func (l Layout) NodeObserved(node string) string { return l.root("observed", node, "") }
+
+// StepKey is one act asked of a node; id is <operation>-<n>.
+func (l Layout) StepKey(node, id string) string { return l.root("steps", node, id) }
+
+// NodeSteps is the range of the acts asked of a node.
+func (l Layout) NodeSteps(node string) string { return l.root("steps", node, "") }
+
+// ResultKey is what came of a step.
+func (l Layout) ResultKey(node, id string) string { return l.root("results", node, id) }
 
 // AliveKey is a node's leased presence.
 func (l Layout) AliveKey(node string) string { return l.root("alive", node) }

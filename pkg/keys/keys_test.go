@@ -23,6 +23,8 @@ func TestParseUnderstandsEveryKey(t *testing.T) {
 		{l.FormedKey("c"), keys.Ref{Family: keys.Formed, Cluster: "c"}},
 		{l.PlanKey("n", "c", "haproxy"), keys.Ref{Family: keys.Plan, Node: "n", Cluster: "c", Concern: "haproxy"}},
 		{l.ObservedKey("n", "c", "haproxy"), keys.Ref{Family: keys.Observed, Node: "n", Cluster: "c", Concern: "haproxy"}},
+		{l.StepKey("n", "restart-x-1"), keys.Ref{Family: keys.Steps, Node: "n", Doc: "restart-x-1"}},
+		{l.ResultKey("n", "restart-x-1"), keys.Ref{Family: keys.Results, Node: "n", Doc: "restart-x-1"}},
 		{l.PrimaryKey("c"), keys.Ref{Family: keys.Primary, Cluster: "c"}},
 		{l.TurnKey("c"), keys.Ref{Family: keys.Turn, Cluster: "c"}},
 		{l.ReadyKey("c", "c-1"), keys.Ref{Family: keys.Ready, Cluster: "c", Doc: "c-1"}},

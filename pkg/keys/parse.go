@@ -72,6 +72,10 @@ func (l Layout) parseDerived(key string, parts []string) (Ref, error) {
 		if n == 3 {
 			return Ref{Family: f, Node: parts[1], Cluster: parts[2], Concern: parts[3]}, nil
 		}
+	case Steps, Results:
+		if n == 2 {
+			return Ref{Family: f, Node: parts[1], Doc: parts[2]}, nil
+		}
 	case Alive:
 		if n == 1 {
 			return Ref{Family: f, Node: parts[1]}, nil

@@ -63,6 +63,8 @@ const (
 	Removing           Reason = "Removing"
 	Leading            Reason = "Leading"
 	RecordLost         Reason = "RecordLost"
+	LeaderChanged      Reason = "LeaderChanged"
+	AlteredByHand      Reason = "AlteredByHand"
 )
 
 // Meaning explains every reason in one sentence.
@@ -127,5 +129,7 @@ var Meaning = map[Reason]string{
 	Removing:           "a document says that it is to be removed, which goes step by step: routes first, the data stay",
 	Leading:            "a member that is to be removed leads; it is left as it is until another one does",
 	RecordLost:         "Patroni has the cluster and pgctrl's record of how it formed is gone; nothing is planned until the record is put back",
+	LeaderChanged:      "the leader is another one than when an act was asked for; nothing was done",
+	AlteredByHand:      "ALTER SYSTEM set a parameter past the documents; it is left so and wins over them on that member until it is reset",
 	Internal:           "a fault in pgctrl itself; the log has the details",
 }

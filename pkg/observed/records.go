@@ -165,6 +165,35 @@ const (
 	FactOtherDatabases = "other_databases"
 )
 
+// StepState is how far a step is.
+type StepState string
+
+// The states of a step. The last three are final.
+const (
+	// StepAccepted is written before the act: an agent that finds it does not act again.
+	StepAccepted StepState = "accepted"
+	StepDone     StepState = "done"
+	StepRefused  StepState = "refused"
+	StepFailed   StepState = "failed"
+)
+
+// StepResult is what came of a step, or how far it is.
+type StepResult struct {
+	Schema int `json:"schema"`
+	// Step is the mod revision of the step that it answers.
+	Step  int64     `json:"step"`
+	State StepState `json:"state"`
+	// Before is when PostgreSQL had been started, before the act: once it says another
+	// time, the act has come about.
+	Before  string `json:"before,omitempty"`
+	Reason  Reason `json:"reason,omitempty"`
+	Message string `json:"message,omitempty"`
+	Next    string `json:"next,omitempty"`
+}
+
+// Final reports that nothing more comes.
+func (r StepResult) Final() bool { return r.State != StepAccepted }
+
 // FactReplication is the fact of a postgres report that says how the node's member
 // follows, seen on its own PostgreSQL. It is absent while the member leads, takes
 // writes, or has not been asked.

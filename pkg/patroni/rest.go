@@ -16,7 +16,9 @@ type Status struct {
 	ServerVersion int    `json:"server_version"`
 	System        string `json:"database_system_identifier"`
 	Pause         bool   `json:"pause"`
-	Patroni       struct {
+	// Started is when PostgreSQL was started, as text; empty while it does not run.
+	Started string `json:"postmaster_start_time"`
+	Patroni struct {
 		Version string `json:"version"`
 		Scope   string `json:"scope"`
 		Name    string `json:"name"`

@@ -45,6 +45,9 @@ type Refusal struct {
 	Message string
 	// Next is the command that helps, if there is one.
 	Next string
+	// Document is the cluster's document that is to blame, as in "postgres"; empty: none
+	// is known to be.
+	Document string
 }
 
 // Error implements error.

@@ -37,6 +37,9 @@ func (c *computer) members() {
 		}
 		r := row(m.Name)
 		r.Unmanaged = false
+		if m.Delayed() {
+			r.Delay = m.Delay.String()
+		}
 		c.place(r, plan.Member{Node: m.Node, Offline: m.Offline, Address: r.Address})
 	}
 	for name, m := range c.live {
@@ -188,7 +191,7 @@ func (c *computer) following() {
 			c.add("postgres", m.Node, observed.Condition{
 				Type: observed.Applied, Status: observed.False, Reason: observed.PendingRestart, Key: c.Layout.Members(c.Cluster) + m.Name,
 				Message: m.Name + " runs with old values of parameters that only a restart changes",
-				Next:    fmt.Sprintf("patronictl -c /etc/patroni/%s.yml restart %s %s (on %s)", c.Cluster, c.Cluster, m.Name, m.Node),
+				Next:    fmt.Sprintf("pgctrl restart %s %s", c.Cluster, m.Name),
 			})
 		}
 		_, there := c.live[m.Name]
@@ -199,7 +202,7 @@ func (c *computer) following() {
 		if m.Name == c.out.Leader || !planned || !c.alive(m.Node) || m.Follows {
 			continue
 		}
-		reinit := fmt.Sprintf("patronictl -c /etc/patroni/%s.yml reinit %s %s (on %s)", c.Cluster, c.Cluster, m.Name, m.Node)
+		reinit := fmt.Sprintf("pgctrl reinit %s %s", c.Cluster, m.Name)
 		if t := c.forked(m.Node); t > 0 && there {
 			c.add("postgres", m.Node, observed.Condition{
 				Type: observed.Healthy, Status: observed.False, Reason: observed.Forked, Key: c.Layout.PrimaryKey(c.Cluster), Next: reinit,

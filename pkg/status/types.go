@@ -103,6 +103,8 @@ type Member struct {
 	Pooler         string `json:"pooler,omitempty"`
 	PendingRestart bool   `json:"pending_restart,omitempty"`
 	Offline        bool   `json:"offline,omitempty"`
+	// Delay is how late it replays on purpose; empty: not at all.
+	Delay string `json:"delay,omitempty"`
 	// Confirmed: it leads and its PostgreSQL was seen to take writes.
 	Confirmed bool `json:"confirmed,omitempty"`
 	// Unmanaged: no document describes it.

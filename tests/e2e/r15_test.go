@@ -20,19 +20,24 @@ import (
 func TestR15OneNodeAtATime(t *testing.T) {
 	ctx := begin(t)
 	statusReady(ctx, t)
-	now, err := hosts.Etcd.Get(ctx, hosts.Layout.StoreKey())
-	ok(t, err)
-	from := now.Header.Revision + 1
+	from := must[int64](t)(revision(ctx))
 	must[string](t)(hosts.Pgctrl(ctx, "set", cluster, "services/default", "maxconn=9000"))
 	statusReady(ctx, t)
 	t.Cleanup(func() {
 		_, _ = hosts.Pgctrl(context.Background(), "unset", cluster, "services/default", "maxconn")
 	})
+	oneAtATime(ctx, t, from, "haproxy")
+}
+
+// oneAtATime reads the history from a revision on: a change of the concern reached
+// every node, and no two at once.
+func oneAtATime(ctx context.Context, t *testing.T, from int64, concern string) {
+	t.Helper()
 	events := history(ctx, t, from)
 	inFlight, most, changed := map[string]int64{}, 0, map[string]bool{}
 	for _, e := range events {
 		ref, err := hosts.Layout.Parse(string(e.Kv.Key))
-		if err != nil || ref.Cluster != cluster || ref.Concern != "haproxy" {
+		if err != nil || ref.Cluster != cluster || ref.Concern != concern {
 			continue
 		}
 		switch ref.Family {

@@ -47,6 +47,7 @@ type Host struct {
 	// slowInventory is how long it takes to ask programs for their versions.
 	slowInventory time.Duration
 	diffs         int
+	pending       bool              // a value waits for a restart
 	applied       func(unit string) // after each Apply of a unit; may be nil
 }
 
@@ -84,7 +85,7 @@ func (h *Host) Wire() agent.Host {
 			h.event("set aside %s", data)
 			return data + ".removed-" + uid, h.fail["set aside"]
 		},
-		Addresses: h.addrs, Patroni: loopback{h},
+		Addresses: h.addrs, Patroni: loopback{h}, Acts: acts{h},
 	}
 }
 

@@ -103,3 +103,21 @@ func (d patroniDriver) Remove(ctx context.Context, p plan.Patroni, at plan.Epoch
 
 // verifier stands for a secret's SCRAM verifier, which takes milliseconds to make.
 func verifier(name string, _ []byte) (string, error) { return "verifier of " + name, nil }
+
+type acts struct{ h *Host }
+
+// Restart implements agent.Acts.
+func (a acts) Restart(_ context.Context, cluster string, pending bool) (bool, error) {
+	a.h.mu.Lock()
+	defer a.h.mu.Unlock()
+	a.h.event("restart %s", cluster)
+	return !pending || a.h.pending, a.h.fail["restart"]
+}
+
+// Reinit implements agent.Acts.
+func (a acts) Reinit(_ context.Context, cluster string) error {
+	a.h.mu.Lock()
+	defer a.h.mu.Unlock()
+	a.h.event("reinit %s", cluster)
+	return a.h.fail["reinit"]
+}

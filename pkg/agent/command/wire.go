@@ -73,7 +73,7 @@ func wire(cfg config.Config, rhythm beat.Beat, log *zap.Logger) (wired, error) {
 				Version:    func(name string) string { return inv.Version(context.Background(), name) },
 				Log:        log,
 			}),
-			Patroni: hostpatroni.NewDriver(hostpatroni.DriverOptions{ConfigPath: "/etc/patroni/" + cluster + ".yml"}),
+			Patroni: hostpatroni.NewDriver(hostpatroni.DriverOptions{ConfigPath: patroniFile(cluster)}),
 			SQL:     objects{postgres.NewObjects(postgres.ObjectOptions{Secret: secret})},
 		}
 	}
@@ -88,7 +88,7 @@ func wire(cfg config.Config, rhythm beat.Beat, log *zap.Logger) (wired, error) {
 			},
 			Peers: peers{}, Inventory: inv, Takeover: takeover{inv},
 			SetAside:  func(_ context.Context, data, uid string) (string, error) { return postgres.SetAside(data, uid) },
-			Addresses: addresses, Patroni: loopback{},
+			Addresses: addresses, Patroni: loopback{}, Acts: acts{},
 			Watcher: events, Repairs: setByHand(router), Contested: router.Contested,
 		},
 		inventory: inv,
@@ -136,7 +136,7 @@ func (l *localPostgres) Run(ctx context.Context, changed func()) {
 func (l *localPostgres) Last() agent.PostgresState {
 	s := l.w.Last()
 	return agent.PostgresState{
-		Reachable: s.Reachable, InRecovery: s.InRecovery, Streaming: s.Streaming, RecoveryTimeline: s.RecoveryTimeline,
+		Reachable: s.Reachable, InRecovery: s.InRecovery, Streaming: s.Streaming, RecoveryTimeline: s.RecoveryTimeline, Altered: s.Altered,
 		System: s.System, Timeline: s.Timeline, Data: s.Data, At: s.At,
 	}
 }
@@ -192,6 +192,28 @@ func (loopback) Leads(ctx context.Context, own plan.Member) (bool, time.Time, er
 	c := hostpatroni.Client{URL: "http://" + net.JoinHostPort(host, strconv.Itoa(own.RESTPort)), Timeout: agent.ProbeTimeout}
 	return c.Primary(ctx)
 }
+
+type acts struct{}
+
+// Restart implements agent.Acts.
+func (acts) Restart(ctx context.Context, cluster string, pending bool) (bool, error) {
+	l, err := hostpatroni.ReadLocal(patroniFile(cluster))
+	if err != nil {
+		return false, err
+	}
+	return l.Client.Restart(ctx, pending)
+}
+
+// Reinit implements agent.Acts.
+func (acts) Reinit(ctx context.Context, cluster string) error {
+	l, err := hostpatroni.ReadLocal(patroniFile(cluster))
+	if err != nil {
+		return err
+	}
+	return l.Client.Reinitialize(ctx)
+}
+
+func patroniFile(cluster string) string { return "/etc/patroni/" + cluster + ".yml" }
 
 type takeover struct{ inventory *inventory.Host }
 

@@ -111,7 +111,7 @@ func backendOf(t *topology.Topology, s *desired.Service, name, role string, pool
 		// key alone knows. So read-write backends have them all.
 		// That holds to the end for one that is to go: until it has been stopped, its
 		// server is there, held down while it does not lead.
-		if role == roleReplica && m.Offline || role == roleOffline && !m.Offline || role != rolePrimary && t.Leaving[m.Name] {
+		if role == roleReplica && (m.Offline || delayed(t, m.Name)) || role == roleOffline && !m.Offline || role != rolePrimary && t.Leaving[m.Name] {
 			continue
 		}
 		port := m.Port
@@ -123,6 +123,13 @@ func backendOf(t *topology.Topology, s *desired.Service, name, role string, pool
 		})
 	}
 	return b
+}
+
+// delayed members are behind on purpose, so no replica service leads to them; their
+// lag says nothing while nobody writes.
+func delayed(t *topology.Topology, member string) bool {
+	d := t.Docs.Members[member]
+	return d != nil && d.Delayed()
 }
 
 // weight is the member's share. On a read-write backend it means nothing, and 0

@@ -51,7 +51,8 @@ func dynamicConfig(p *desired.Postgres) map[string]any {
 		"loop_wait":               p.LoopWait.Seconds(),
 		"retry_timeout":           p.RetryTimeout.Seconds(),
 		"maximum_lag_on_failover": p.MaximumLagOnFailover.Bytes(),
-		"synchronous_mode":        p.SynchronousMode != "off",
+		"synchronous_mode":        synchronous(p.SynchronousMode),
+		"synchronous_node_count":  p.SynchronousNodeCount,
 		"synchronous_mode_strict": p.SynchronousMode == "strict",
 		"failsafe_mode":           p.FailsafeMode,
 		"postgresql": map[string]any{
@@ -60,6 +61,14 @@ func dynamicConfig(p *desired.Postgres) map[string]any {
 			"parameters":    parameters,
 		},
 	}
+}
+
+// synchronous is Patroni's word for the mode; quorum is one from 4.0 on.
+func synchronous(mode string) any {
+	if mode == "quorum" {
+		return mode
+	}
+	return mode != "off"
 }
 
 // setting is a parameter's value as PostgreSQL writes it. Patroni reads booleans
@@ -111,6 +120,9 @@ func withForgotten(config map[string]any, forgotten []string) map[string]any {
 func tags(m *desired.Member) map[string]any {
 	out := map[string]any{}
 	maps.Copy(out, m.Tags)
+	if m.Delayed() {
+		out["nosync"] = true // a commit must not wait for what is replayed late on purpose
+	}
 	switch {
 	case !m.CanLead():
 		out["nofailover"] = true

@@ -38,6 +38,8 @@ func (Controller) Name() string { return Concern }
 // revision are looked at.
 func (Controller) Inputs() []controllers.Access {
 	return append(topology.Inputs(),
+		controllers.Access{Family: keys.Desired, Part: "hba"},
+		controllers.Access{Family: keys.Defaults, Part: "hba"},
 		controllers.Access{Family: keys.Observed, Part: Concern},
 		controllers.Access{Family: keys.Secrets},
 		controllers.Access{Family: keys.PatroniKey, Part: "initialize"},
@@ -62,13 +64,16 @@ func (Controller) Outputs() []controllers.Access {
 
 // Plan implements controllers.Controller.
 func (Controller) Plan(in controllers.Input) (controllers.Result, error) {
-	t, cs, ok := topology.Load(in, "members", "postgres")
+	t, cs, ok := topology.Load(in, "members", "postgres", "hba")
 	cs = append(cs, t.UnmanagedConditions(in.Layout)...)
 	if ok && t.Removing {
 		return removeAll(in, t, cs), nil
 	}
 	if !ok || !t.Docs.Exists() {
 		return result(nil, cs), nil
+	}
+	if bad := unfit(in, t); len(bad) > 0 {
+		return result(nil, append(cs, bad...)), nil
 	}
 	if c, is := lost(in, t); is {
 		return result(nil, append(cs, c)), nil

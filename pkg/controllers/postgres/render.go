@@ -30,7 +30,6 @@ var file = template.Must(template.New("patroni.yml").Delims("[[", "]]").Funcs(te
 	"q":      quote,
 	"yaml":   yaml,
 	"secret": func(name string) string { return plan.SecretRef(name, plan.FormatYAML) },
-	"cidr":   cidr,
 	"join":   func(host string, port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) },
 }).Parse(source))
 
@@ -40,12 +39,13 @@ type view struct {
 	Cluster  string
 	Member   *desired.Member
 	Self     plan.Member
-	Members  []plan.Member
+	HBA      []HBARule
 	Formed   *observed.Formed
 	Etcd     []string
 	Protocol string
 	Dynamic  map[string]any
 	Tags     map[string]any
+	Watchdog string
 	// AllV4 or its IPv6 sister is where the REST API listens.
 	All string
 }
@@ -53,8 +53,8 @@ type view struct {
 // render is the content of one member's file.
 func render(l keys.Layout, t *topology.Topology, m *desired.Member, dynamic map[string]any) string {
 	v := view{
-		Layout: l, Cluster: t.Docs.Name, Member: m, Members: t.Members, Formed: t.Formed,
-		Dynamic: dynamic, Tags: tags(m), All: "0.0.0.0",
+		Layout: l, Cluster: t.Docs.Name, Member: m, HBA: HBARules(t.Docs, t.Members, m.Offline), Formed: t.Formed,
+		Dynamic: dynamic, Tags: tags(m), Watchdog: t.Docs.Postgres.Watchdog, All: "0.0.0.0",
 	}
 	for _, o := range t.Members {
 		if o.Name == m.Name {

@@ -18,7 +18,7 @@ import (
 // nodes of the cluster's members. Other kinds are another concern's business: a
 // bad service must not keep PostgreSQL from being configured.
 func problems(in controllers.Input, kinds []string) []observed.Condition {
-	self := desired.Load(in.Snapshot, in.Layout, in.Cluster, append(slices.Clone(allKinds), freezeKind)...)
+	self := desired.Load(in.Snapshot, in.Layout, in.Cluster, unique(append(append(slices.Clone(allKinds), freezeKind), kinds...))...)
 	all := append(slices.Clone(self.Problems), desired.Check(self, neighbours(in, self))...)
 	var cs []observed.Condition
 	for _, p := range all {
@@ -27,6 +27,17 @@ func problems(in controllers.Input, kinds []string) []observed.Condition {
 		}
 	}
 	return cs
+}
+
+// unique drops what is named twice and keeps the order.
+func unique(names []string) []string {
+	var out []string
+	for _, n := range names {
+		if !slices.Contains(out, n) {
+			out = append(out, n)
+		}
+	}
+	return out
 }
 
 // neighbours loads the clusters that may share a node or a virtual address with

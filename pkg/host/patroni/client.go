@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/pgctrl/pgctrl/pkg/patroni"
@@ -115,6 +116,34 @@ func parseConfig(body []byte) (map[string]any, error) {
 // Reload asks Patroni to read its file again, at the latest loop_wait later.
 func (c *Client) Reload(ctx context.Context) error {
 	_, _, err := c.do(ctx, http.MethodPost, "/reload", nil)
+	return err
+}
+
+// RestartTimeout bounds a restart: the shutdown writes a checkpoint, and the start may
+// replay WAL.
+const RestartTimeout = 10 * time.Minute
+
+// Restart restarts PostgreSQL and returns when it is up again. pending: only if a
+// value waits for it; false says that none did.
+func (c *Client) Restart(ctx context.Context, pending bool) (did bool, err error) {
+	long := *c
+	long.Timeout = RestartTimeout
+	body := map[string]any{}
+	if pending {
+		body["restart_pending"] = true
+	}
+	_, _, err = long.do(ctx, http.MethodPost, "/restart", body)
+	var s *StatusError
+	if pending && errors.As(err, &s) && strings.Contains(s.Body, "restart conditions are not satisfied") {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// Reinitialize has the member's data removed and copied from the leader again; it
+// returns when Patroni has begun. Patroni refuses when the member leads.
+func (c *Client) Reinitialize(ctx context.Context) error {
+	_, _, err := c.do(ctx, http.MethodPost, "/reinitialize", map[string]any{})
 	return err
 }
 

@@ -131,7 +131,8 @@ func judge(ctx context.Context, binDir string, wanted, result map[string]any) er
 		}
 	}
 	if len(problems) > 0 {
-		return &plan.Refusal{Reason: observed.Rejected, Message: "dynamic configuration: " + strings.Join(problems, "; ")}
+		return &plan.Refusal{Reason: observed.Rejected, Document: "postgres",
+			Message: "dynamic configuration: " + strings.Join(problems, "; ")}
 	}
 	return nil
 }

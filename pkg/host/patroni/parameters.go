@@ -60,7 +60,7 @@ func checkParameters(ctx context.Context, binDir string, params map[string]any) 
 	case ctx.Err() != nil || !errors.As(err, &exit):
 		return nil, fmt.Errorf("check parameters: run %s: %w", program, err)
 	}
-	return parameterErrors(string(out), conf), nil
+	return named(parameterErrors(string(out), conf), describe(ctx, program)), nil
 }
 
 var parameterName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*)*$`)

@@ -114,7 +114,7 @@ func (p *Program) Validate(ctx context.Context, s unit.Staged) error {
 		}
 	}
 	if len(problems) > 0 {
-		return &plan.Refusal{Reason: observed.Rejected, Message: path + ": " + strings.Join(problems, "; ")}
+		return &plan.Refusal{Reason: observed.Rejected, Message: path + ": " + strings.Join(problems, "; "), Document: "postgres"}
 	}
 	return nil
 }
@@ -274,9 +274,20 @@ func (p *Program) newErrors(ctx context.Context, u plan.Unit, pg Server, b befor
 		}
 	}
 	if len(found) > 0 {
-		return &plan.Refusal{Reason: observed.Rejected, Message: "PostgreSQL does not take what Patroni wrote: " + strings.Join(found, "; ")}
+		return &plan.Refusal{Reason: observed.Rejected, Document: blamed(found),
+			Message: "PostgreSQL does not take what Patroni wrote: " + strings.Join(found, "; ")}
 	}
 	return nil
+}
+
+var ruleOf = regexp.MustCompile(`^pg_hba\.conf line \d+: (hba/[^ :]+): `)
+
+// blamed is the document that a complaint is about: a line of pg_hba.conf says its own.
+func blamed(found []string) string {
+	if m := ruleOf.FindStringSubmatch(found[0]); m != nil {
+		return m[1]
+	}
+	return ""
 }
 
 func (p *Program) rejected(u plan.Unit, msg string) error {

@@ -107,7 +107,11 @@ func (c Config) FileErrors(ctx context.Context) (found []string, err error) {
 	const settings = `select coalesce(f.sourcefile, ''), coalesce(f.sourceline, 0), coalesce(f.name || ': ', '') || f.error
 	  from pg_catalog.pg_file_settings f left join pg_catalog.pg_settings s on lower(s.name) = lower(f.name)
 	  where f.error is not null and not coalesce(s.pending_restart, false)`
-	const hba = `select 'pg_hba.conf', coalesce(line_number, 0), error from pg_catalog.pg_hba_file_rules where error is not null`
+	// The document that a line came from stands behind it.
+	const hba = `select 'pg_hba.conf', coalesce(line_number, 0), coalesce(substring(lines[line_number] from '# (hba/[^ ]+)$') || ': ', '') || error
+	  from pg_catalog.pg_hba_file_rules,
+	    pg_catalog.string_to_array(pg_catalog.pg_read_file(pg_catalog.current_setting('hba_file')), E'\n') as lines
+	  where error is not null`
 	const ident = `select 'pg_ident.conf', coalesce(line_number, 0), error from pg_catalog.pg_ident_file_mappings where error is not null`
 	err = c.withConn(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		queries := []string{settings, hba}

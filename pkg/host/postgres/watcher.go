@@ -30,6 +30,8 @@ type State struct {
 	// Timeline is known only out of recovery; it is the one that new WAL is written
 	// on, right from the moment of promotion.
 	Timeline int64
+	// Altered names what ALTER SYSTEM set, which wins over the file that Patroni writes.
+	Altered string
 	// Data is when the data directory came to be, in seconds: initdb writes PG_VERSION,
 	// pg_basebackup that and a backup label, pg_rewind a label only, which PostgreSQL
 	// keeps as backup_label.old.
@@ -76,6 +78,8 @@ type Watcher struct {
 	mu   sync.Mutex
 	last State
 	line *line // nil while there is none; Run's own but for wake
+
+	altered // Run's own
 }
 
 type ask struct {
@@ -288,7 +292,14 @@ const recoveryPace = time.Second
 
 // read fills in the state. What can't change on one connection is read once, and
 // the timeline when recovery has ended.
-func (w *Watcher) read(ctx context.Context, known State, s *State) (err error) {
+func (w *Watcher) read(ctx context.Context, known State, s *State) error {
+	if err := w.readMost(ctx, known, s); err != nil {
+		return err
+	}
+	return w.lookAltered(ctx, s)
+}
+
+func (w *Watcher) readMost(ctx context.Context, known State, s *State) (err error) {
 	s.At = time.Now()
 	if s.InRecovery, s.Streaming, err = w.line.ask(w.cfg.Timeout); err != nil {
 		return err

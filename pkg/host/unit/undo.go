@@ -57,7 +57,8 @@ func (t *task) refuseAfter(ctx context.Context, err error) error {
 		r = &plan.Refusal{Reason: observed.RolledBack, Message: job.Error()}
 	case errors.As(err, &r) && r.Reason != observed.NotAnswering:
 		if r.Reason == observed.Rejected {
-			r = &plan.Refusal{Reason: observed.RolledBack, Message: r.Message, Next: r.Next}
+			back := *r
+			back.Reason, r = observed.RolledBack, &back
 		}
 	case errors.As(err, &host):
 		return errors.Join(host.error, t.undo(ctx))

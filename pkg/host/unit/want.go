@@ -117,7 +117,9 @@ func (w want) clean(err error) error {
 	}
 	var r *plan.Refusal
 	if errors.As(err, &r) {
-		return &plan.Refusal{Reason: r.Reason, Message: strip(r.Message), Next: r.Next}
+		clean := *r
+		clean.Message = strip(r.Message)
+		return &clean
 	}
 	if s := strip(err.Error()); s != err.Error() {
 		return errors.New(s)

@@ -26,6 +26,9 @@ var samples = map[string]sample{
 	"databases": {name: "shop"},
 	"users":     {name: "app"},
 	"freeze":    {base: []string{"until=2026-01-31T18:30:00Z"}},
+	"hba": {"app", []string{"addresses=[10.20.0.0/16]"}, map[string][]string{
+		"options": {"type=hostssl", "method=cert"},
+	}},
 	"members":   {name: "pg-test-3", base: []string{"node=pg3"}},
 	"pgbouncer": {},
 	"nodes":     {"pg1", []string{"address=10.10.10.11"}, map[string][]string{"clusters": {"roles=[proxy]"}}},

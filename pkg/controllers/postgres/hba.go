@@ -1,0 +1,94 @@
+package postgres
+
+import (
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/pgctrl/pgctrl/pkg/desired"
+	"github.com/pgctrl/pgctrl/pkg/plan"
+)
+
+// HBARule is one line of pg_hba.conf.
+type HBARule struct {
+	Line string `json:"line"`
+	// Rule is the document's name below hba/; empty for what the cluster itself needs.
+	Rule string `json:"rule,omitempty"`
+	// Key is the document that makes it what it is; empty when it is built in.
+	Key string `json:"key,omitempty"`
+}
+
+// String is the line as pg_hba.conf has it: with the rule it came from, so that
+// somebody who reads the file, or PostgreSQL's complaint about it, finds the document.
+func (r HBARule) String() string {
+	if r.Rule == "" {
+		return r.Line
+	}
+	return r.Line + " # hba/" + r.Rule
+}
+
+// HBARules are the lines for a member, in the order in which PostgreSQL tries them.
+// What the cluster needs to work comes first: a rule of people's can't lock it out.
+func HBARules(docs *desired.Cluster, members []plan.Member, offline bool) []HBARule {
+	own := []string{
+		// The agent looks at PostgreSQL as root over the socket, hence the map.
+		"local all postgres peer map=pgctrl",
+		"local replication replicator scram-sha-256",
+		// PgBouncer and the exporter reach their own PostgreSQL over the socket.
+		"local all pgctrl_pooler scram-sha-256",
+		"local all pgctrl_monitor scram-sha-256",
+	}
+	for _, m := range members {
+		own = append(own,
+			"host replication replicator "+cidr(m.Address)+" scram-sha-256",
+			"host postgres rewind "+cidr(m.Address)+" scram-sha-256")
+	}
+	var out []HBARule
+	for _, line := range own {
+		out = append(out, HBARule{Line: line})
+	}
+	for _, h := range docs.HBAList() {
+		if !h.Holds(offline) {
+			continue
+		}
+		for _, line := range hbaLines(h) {
+			out = append(out, HBARule{Line: line, Rule: h.Name, Key: docs.Source("hba/" + h.Name)})
+		}
+	}
+	return out
+}
+
+// hbaLines are a document's lines: pg_hba.conf has one address in each.
+func hbaLines(h *desired.HBA) []string {
+	addresses := h.Addresses
+	if len(addresses) == 0 {
+		addresses = []string{""}
+	}
+	var out []string
+	for _, a := range addresses {
+		fields := []string{h.Type, strings.Join(h.Databases, ","), strings.Join(h.Users, ","), a, h.Method}
+		for _, name := range slices.Sorted(maps.Keys(h.Options)) {
+			fields = append(fields, name+"="+hbaValue(h.Options[name]))
+		}
+		out = append(out, strings.Join(slices.DeleteFunc(fields, func(s string) bool { return s == "" }), " "))
+	}
+	return out
+}
+
+var plainValue = regexp.MustCompile(`^[A-Za-z0-9_./:@=-]+$`)
+
+// hbaValue is an option's value; pg_hba.conf says 1 and 0 for true and false.
+func hbaValue(x any) string {
+	switch x {
+	case true:
+		return "1"
+	case false:
+		return "0"
+	}
+	if s := fmt.Sprint(x); plainValue.MatchString(s) {
+		return s
+	}
+	return fmt.Sprintf(`"%v"`, x) // the document can't hold a quote or backslash
+}
