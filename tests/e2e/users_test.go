@@ -45,7 +45,8 @@ func login(ctx context.Context, h *lab.Host, port int, role, password, database,
 }
 
 // loginTime sets a user and returns how long after its document was in etcd a login
-// through port 5436 succeeded on each node, and how long the command itself took until then.
+// through PgBouncer succeeded on each node, each on its own PostgreSQL, and how long the
+// command itself took until then.
 func loginTime(ctx context.Context, t *testing.T, name string) (each []time.Duration, whole time.Duration) {
 	t.Helper()
 	const password = "long enough to be one"
@@ -72,11 +73,11 @@ func loginTime(ctx context.Context, t *testing.T, name string) (each []time.Dura
 		wg.Go(func() {
 			part, cancel := context.WithTimeout(ctx, loginAtMost)
 			defer cancel()
-			_, err := login(part, h, 5436, name, password, "postgres", "select 'in'")
+			_, err := login(part, h, 6432, name, password, "postgres", "select 'in'")
 			for err != nil && part.Err() == nil {
 				pause := time.NewTimer(5 * time.Millisecond)
 				<-pause.C
-				_, err = login(part, h, 5436, name, password, "postgres", "select 'in'")
+				_, err = login(part, h, 6432, name, password, "postgres", "select 'in'")
 			}
 			mu.Lock()
 			defer mu.Unlock()
@@ -95,14 +96,33 @@ func median(ds []time.Duration) time.Duration {
 	return ds[len(ds)/2].Round(time.Millisecond)
 }
 
+// poolerReloads counts what poolers were told: their plans' revisions, and the times
+// that systemd or the agent had one of them read its files again.
+func poolerReloads(ctx context.Context, t *testing.T) (out string) {
+	t.Helper()
+	for _, h := range hosts.Nodes {
+		r, err := hosts.Etcd.Get(ctx, hosts.Layout.PlanKey(h.Name, cluster, "pgbouncer"))
+		ok(t, err)
+		out += fmt.Sprintf("%s: plan %d, reloads %s", h.Name, r.Kvs[0].ModRevision,
+			must[string](t)(h.Exec(ctx, "sh", "-c", "journalctl -q -u "+poolerUnit+" -o cat | grep -ci reload || true")))
+	}
+	return out
+}
+
 func measureLogins(ctx context.Context, t *testing.T, what string, n int) {
 	t.Helper()
+	before := poolerReloads(ctx, t)
+	defer func() {
+		if after := poolerReloads(ctx, t); after != before {
+			t.Errorf("poolers were reloaded for a user:\n%s, before\n%s", after, before)
+		}
+	}()
 	var all, commands []time.Duration
 	for i := range n {
 		name := fmt.Sprintf("u_%s_%d", what, i)
 		each, whole := loginTime(ctx, t, name)
 		all, commands = append(all, each...), append(commands, whole)
-		if got, err := login(ctx, hosts.Nodes[i%len(hosts.Nodes)], 5436, name, "wrong", "postgres", "select 'in'"); err == nil || !strings.Contains(err.Error(), "28P01") {
+		if got, err := login(ctx, hosts.Nodes[i%len(hosts.Nodes)], 6432, name, "wrong", "postgres", "select 'in'"); err == nil || !strings.Contains(err.Error(), "authentication failed") {
 			t.Errorf("%s: a wrong password: %q %v", name, got, err)
 		}
 	}

@@ -111,15 +111,15 @@ func plans(in controllers.Input, t *topology.Topology, secrets map[string]int64)
 		case has == nil && (m.Absent() || !t.Docs.PgBouncer.Enabled):
 			continue
 		}
-		users := letsUsersIn(in, t, m.Node)
-		if !users && len(t.Docs.PgBouncer.Users) > 0 {
+		able := can(in, t, m.Node)
+		if !able.users && len(t.Docs.PgBouncer.Users) > 0 {
 			old = append(old, m.Node)
 		}
 		p := t.Plan(m.Node, version.String())
 		p.Resources = plan.Resources{plan.Unit{
 			Unit: "pgbouncer@" + in.Cluster + ".service", Program: plan.Pooler,
 			Files: []plan.File{
-				{Path: configFile(in.Cluster), Mode: "0640", Owner: "root:postgres", Content: render(in.Layout, t, m.Node, users)},
+				{Path: configFile(in.Cluster), Mode: "0640", Owner: "root:postgres", Content: render(in.Layout, t, m.Node, able)},
 				{Path: authFile(in.Cluster), Mode: "0640", Owner: "root:postgres", Content: authContent()},
 			},
 		}}
@@ -129,14 +129,19 @@ func plans(in controllers.Input, t *topology.Topology, secrets map[string]int64)
 	return want, old
 }
 
-// usersSince is the first PgBouncer that asks auth_query about a user who has
-// settings in its file. Earlier ones take such a user for one with an empty password
-// and let nobody in under that name (1.18, measured).
-var usersSince = patroni.ParseVersion("1.23.0")
+// The first PgBouncer that can do a thing. Not known is the careful answer.
+var (
+	// usersSince asks auth_query about a user who has settings in its file. Earlier ones
+	// take such a user for one with an empty password and let nobody in under that name
+	// (1.18, measured).
+	usersSince = patroni.ParseVersion("1.23.0")
+	// preparedSince knows max_prepared_statements; earlier ones refuse a file with it.
+	preparedSince = patroni.ParseVersion("1.21.0")
+)
 
-// letsUsersIn goes by the version that the node's agent found at the last apply, else
-// by what it announced. Not known is the careful answer.
-func letsUsersIn(in controllers.Input, t *topology.Topology, node string) bool {
+// can says what the PgBouncer of a node can do, by the version that its agent found at
+// the last apply, else by what it announced.
+func can(in controllers.Input, t *topology.Topology, node string) (out features) {
 	found := ""
 	if r, ok := observed.Read[observed.Report](in.Snapshot, in.Layout.ObservedKey(node, in.Cluster, Concern)); ok {
 		found = r.Facts["version."+plan.Pooler]
@@ -144,7 +149,11 @@ func letsUsersIn(in controllers.Input, t *topology.Topology, node string) bool {
 	if a, ok := t.Alive(node); ok && found == "" {
 		found = a.Programs[plan.Pooler]
 	}
-	return found != "" && !patroni.ParseVersion(found).Less(usersSince)
+	if found == "" {
+		return out
+	}
+	v := patroni.ParseVersion(found)
+	return features{users: !v.Less(usersSince), prepared: !v.Less(preparedSince)}
 }
 
 func tooOld(in controllers.Input, t *topology.Topology, nodes []string) []observed.Condition {

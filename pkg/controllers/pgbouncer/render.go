@@ -38,9 +38,16 @@ type entry struct {
 	Settings []desired.PoolSetting
 }
 
-// render is the content of one node's file. users says whether its PgBouncer lets in
-// users that have settings of their own.
-func render(l keys.Layout, t *topology.Topology, node string, users bool) string {
+// features are what not every PgBouncer can do.
+type features struct {
+	// users: it lets in users that have settings of their own.
+	users bool
+	// prepared: it makes clients' prepared statements again where they are needed.
+	prepared bool
+}
+
+// render is the content of one node's file.
+func render(l keys.Layout, t *topology.Topology, node string, able features) string {
 	v := struct {
 		Layout           keys.Layout
 		Cluster, Node    string
@@ -49,13 +56,15 @@ func render(l keys.Layout, t *topology.Topology, node string, users bool) string
 		Socket, RunDir   string
 		AuthFile, Role   string
 		PostgresPort     int
+		Prepared         bool
 	}{
 		Layout: l, Cluster: t.Docs.Name, Node: node, Doc: &t.Docs.PgBouncer,
 		Databases: entries(t.Docs.PgBouncer.Databases),
 		Socket:    postgresSocket, RunDir: plan.PoolerDir(t.Docs.Name),
 		AuthFile: authFile(t.Docs.Name), Role: Role, PostgresPort: t.Formed.Port,
+		Prepared: able.prepared,
 	}
-	if users {
+	if able.users {
 		v.Users = entries(t.Docs.PgBouncer.Users)
 	}
 	var b strings.Builder

@@ -69,7 +69,7 @@ func roleSteps(want plan.Role, have *roleState, password *string, known func(kep
 	case want.Absent && have == nil:
 		return nil, nil
 	case want.Absent:
-		return []step{{"dropped", "DROP ROLE " + name}}, nil
+		return []step{{"dropped", "DROP ROLE " + name}, {"", orphans}}, nil
 	}
 	var steps []step
 	add := func(what, statement string) { steps = append(steps, step{what, statement}) }

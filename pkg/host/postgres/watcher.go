@@ -79,7 +79,8 @@ type Watcher struct {
 	last State
 	line *line // nil while there is none; Run's own but for wake
 
-	altered // Run's own
+	altered  altered // Run's own, as seldomAt
+	seldomAt time.Time
 }
 
 type ask struct {
@@ -296,7 +297,7 @@ func (w *Watcher) read(ctx context.Context, known State, s *State) error {
 	if err := w.readMost(ctx, known, s); err != nil {
 		return err
 	}
-	return w.lookAltered(ctx, s)
+	return w.lookSeldom(ctx, s)
 }
 
 func (w *Watcher) readMost(ctx context.Context, known State, s *State) (err error) {
