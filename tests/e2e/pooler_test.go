@@ -107,9 +107,9 @@ func TestPoolerLogins(t *testing.T) {
 		`curl -sS --fail-with-body -m 60 -u patroni:`+must[string](t)(hosts.Get(ctx, hosts.Layout.Secret(cluster, "patroni")))+` -X POST -d '{}' http://127.0.0.1:8008/restart`))
 	loginsWork(ctx, t, user, password)
 
-	ok(t, hosts.Put(ctx, hosts.Layout.Secret(cluster, "pooler"), "another"))
+	ok(t, hosts.Put(ctx, hosts.Layout.Secret(cluster, "pooler"), "another-5d41402a"))
 	for _, h := range hosts.Nodes {
-		waitFor(ctx, t, h, `grep -q another /etc/pgbouncer/`+cluster+`.users`)
+		waitFor(ctx, t, h, `grep -q another-5d41402a /etc/pgbouncer/`+cluster+`.users`)
 		must[string](t)(h.Exec(ctx, "sh", "-c", `runuser -u postgres -- psql -X -h /run/pgbouncer-pgctrl/`+cluster+` -p 6432 -U pgbouncer pgbouncer -c 'RECONNECT'`))
 	}
 	statusReady(ctx, t)
