@@ -3,6 +3,7 @@ package systemd
 import (
 	"fmt"
 	"strings"
+	"time"
 )
 
 // NotFound is the load state of a unit that doesn't exist.
@@ -16,9 +17,10 @@ type State struct {
 	UnitFileState string // enabled, disabled, static, masked, masked-runtime ...
 	FragmentPath  string
 	Result        string // success, exit-code, signal ...
-	Invocation    string
-	MainPID       int
-	Restarts      int // by systemd itself, since it was last started by a job
+	// Began is when it last left the inactive state; zero when it never did.
+	Began    time.Time
+	MainPID  int
+	Restarts int // by systemd itself, since it was last started by a job
 }
 
 // Exists reports whether there is a unit file.

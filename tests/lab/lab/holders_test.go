@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"os/exec"
 	"path/filepath"
@@ -13,10 +14,10 @@ import (
 	"github.com/pgctrl/pgctrl/tests/probe/holders"
 )
 
-// TestAddressesOnRealHosts: the driver of virtual addresses works under systemd with
-// the agent's hardening and two capabilities, and the observer of holders follows
-// real hosts through a power cut and a boot.
-func TestAddressesOnRealHosts(t *testing.T) {
+// TestDriversOnRealHosts: the driver of systemd does what its fake does, that of virtual
+// addresses works with the agent's hardening and two capabilities, and the observer of
+// holders follows real hosts through a power cut and a boot.
+func TestDriversOnRealHosts(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
 	defer cancel()
 	l, err := Up(ctx, Options{Name: "labaddr", Subnet: "10.10.98.0/24", Hosts: []string{"pg1", "pg2"}, Fresh: true, Log: testWriter{t}})
@@ -29,19 +30,38 @@ func TestAddressesOnRealHosts(t *testing.T) {
 		}
 	})
 	pg1, pg2 := l.Host("pg1"), l.Host("pg2")
+	t.Run("systemd is as its fake", func(t *testing.T) { systemdDriver(t, ctx, pg2) })
 	t.Run("two capabilities suffice", func(t *testing.T) { hardened(t, ctx, pg1) })
 	t.Run("the observer follows hosts", func(t *testing.T) { observe(t, ctx, pg1, pg2) })
 }
 
-// hardened runs the driver's own test as the agent's unit would run it.
-func hardened(t *testing.T, ctx context.Context, h *Host) {
-	binary := filepath.Join(t.TempDir(), "address.test")
-	if out, err := exec.CommandContext(ctx, "go", "test", "-c", "-o", binary, "github.com/pgctrl/pgctrl/pkg/host/address").CombinedOutput(); err != nil {
+// installTest puts the tests of a driver onto a host, as /usr/local/bin/<driver>.test.
+func installTest(t *testing.T, ctx context.Context, h *Host, driver string) {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), driver+".test")
+	if out, err := exec.CommandContext(ctx, "go", "test", "-c", "-o", binary, "github.com/pgctrl/pgctrl/pkg/host/"+driver).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	if err := h.CopyFile(ctx, binary, "/usr/local/bin/address.test", 0o755); err != nil {
+	if err := h.CopyFile(ctx, binary, "/usr/local/bin/"+driver+".test", 0o755); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// systemdDriver holds the driver to the conformance suite of its fake, and to the
+// signals it lives on, against a real systemd.
+func systemdDriver(t *testing.T, ctx context.Context, h *Host) {
+	installTest(t, ctx, h, "systemd")
+	for test, times := range map[string]int{"TestRealConforms": 4, "TestRealSignals": 1} {
+		out, err := h.Exec(ctx, "env", "PGCTRL_REAL_SYSTEMD=1", "/usr/local/bin/systemd.test", "-test.run=^"+test+"$", fmt.Sprint("-test.count=", times), "-test.short", "-test.v")
+		if err != nil || strings.Count(out, "--- PASS: "+test+" ") != times {
+			t.Errorf("%v: %s", err, out)
+		}
+	}
+}
+
+// hardened runs the driver's own test as the agent's unit would run it.
+func hardened(t *testing.T, ctx context.Context, h *Host) {
+	installTest(t, ctx, h, "address")
 	unit, err := configs.Unit("pgagent.service")
 	if err != nil {
 		t.Fatal(err)
