@@ -232,19 +232,27 @@ func mend(ctx context.Context, t *testing.T) {
 			return fmt.Errorf("%w; read the status: %w", whole, err)
 		}
 		for _, c := range st.Conditions {
-			argv, where, told := strings.Cut(c.Next, " (on ")
-			if c.Reason != observed.NotStreaming && c.Reason != observed.Forked || !told || !strings.HasPrefix(argv, "patronictl ") || done[argv] {
+			if c.Reason != observed.NotStreaming && c.Reason != observed.Forked || done[c.Next] {
 				continue
 			}
-			done[argv] = true
+			done[c.Next] = true
 			t.Logf("the status says: %s", c)
-			host := hosts.Lab.Host(strings.TrimSuffix(where, ")"))
-			if out, err := host.Exec(ctx, append(strings.Fields(argv), "--force", "--wait")...); err != nil {
-				return fmt.Errorf("%s: %w\n%s", argv, err, out)
+			if err := copyAnew(ctx, c.Next); err != nil {
+				return err
 			}
 		}
 		return whole
 	}))
+}
+
+// copyAnew does what a status says of a member that can't follow the leader.
+func copyAnew(ctx context.Context, next string) error {
+	argv := strings.Fields(next)
+	if len(argv) != 4 || argv[0] != "pgctrl" || argv[1] != "reinit" || argv[2] != cluster {
+		return fmt.Errorf("the next command is %q, want pgctrl reinit", next)
+	}
+	_, err := hosts.Pgctrl(ctx, append(argv[1:], "--confirm", argv[3], "--wait", "2m")...)
+	return err
 }
 
 // TestR3ReloadsAndColdStarts: HAProxy starts every server UP; the state file keeps
