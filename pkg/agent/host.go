@@ -95,6 +95,8 @@ type PostgresState struct {
 	RecoveryTimeline int64
 	// Altered names the parameters that ALTER SYSTEM set, comma between them.
 	Altered string
+	// Refused: it is known that it takes no connections; nobody listens, or it says so.
+	Refused bool
 	// System is the system identifier of the cluster that answered.
 	System   string
 	Timeline int64

@@ -20,6 +20,8 @@ type pooler struct {
 	watcher PoolerWatcher // nil: there is none to watch
 	state   PoolerState
 	member  string
+	alone   bool          // its PostgreSQL takes no connections
+	news    chan struct{} // there is something else to vouch for; nil without a watcher
 }
 
 // said is what to vouch for, and for whom; false while nothing is known.
@@ -28,8 +30,11 @@ func (p *pooler) said(uid, node string) (observed.Ready, bool) {
 		return observed.Ready{}, false
 	}
 	r := observed.Ready{Schema: observed.Schema, UID: uid, Member: p.member, Node: node, Pooler: observed.PoolerUp}
-	if !p.state.Up {
+	switch {
+	case !p.state.Up:
 		r.Pooler, r.Why = observed.PoolerDown, p.state.Why
+	case p.alone:
+		r.Pooler, r.Why = observed.PoolerAlone, "its PostgreSQL takes no connections"
 	}
 	return r, true
 }
@@ -51,12 +56,12 @@ func (c *cluster) watchPooler(ctx context.Context) {
 			continue
 		}
 		w := c.a.o.Host.Pooler(c.name)
+		news := make(chan struct{}, 1)
 		c.mu.Lock()
-		c.pool = pooler{watcher: w, member: own.Name}
+		c.pool = pooler{watcher: w, member: own.Name, news: news, alone: c.watcher != nil && c.watcher.Last().Refused}
 		c.mu.Unlock()
 		c.freezePooler()
 		part, stop := context.WithCancel(ctx)
-		news := make(chan struct{}, 1)
 		var wg sync.WaitGroup
 		wg.Go(func() { w.Run(part, func() { c.poolerChanged(w); poke(news) }) })
 		removed := c.vouch(ctx, own, news)
@@ -108,6 +113,24 @@ func (c *cluster) poolerChanged(w PoolerWatcher) {
 	}
 	for _, r := range w.Repairs() {
 		c.repairedByHand(poolerConcern, "pgbouncer@"+c.name+".service", r)
+	}
+}
+
+// poolerAlone takes in whether the PostgreSQL behind the pooler takes connections.
+// PgBouncer answers new clients with an error while it does not, in a planned move for
+// more than a second (measured); HAProxy holds them, if the member is not in its way.
+func (c *cluster) poolerAlone(w PostgresWatcher) {
+	alone := w.Last().Refused
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.pool.alone == alone {
+		return
+	}
+	c.pool.alone = alone
+	if c.pool.news != nil {
+		poke(c.pool.news)
+		poke(c.wakeRoutes)
+		poke(c.wakeWork)
 	}
 }
 

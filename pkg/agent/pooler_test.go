@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pgctrl/pgctrl/pkg/agent"
 	"github.com/pgctrl/pgctrl/pkg/observed"
 	"github.com/pgctrl/pgctrl/pkg/plan"
 )
@@ -92,6 +93,41 @@ func TestPoolerDown(t *testing.T) {
 		after(10 * time.Second)
 		expect(t, "ready", w.ready(2), "unknown")
 		everywhere("agent gone", "m1=up m2=down m3=down", "m1=down m2=leave m3=leave")
+	})
+}
+
+// TestPoolerAlone: a pooler whose PostgreSQL takes no connections gets no new clients,
+// on any node, and keeps those it has until another member is confirmed.
+func TestPoolerAlone(t *testing.T) {
+	simulate(t, func(t *testing.T, w *world) {
+		as := pooling(t, w)
+		for _, a := range as {
+			a.host.Pooler().Set("")
+		}
+		after(100 * time.Millisecond)
+		as[0].host.SetPostgres(agent.PostgresState{}) // it says nothing, which is no word
+		after(time.Second)
+		expect(t, "silent", w.ready(1), "up")
+		as[0].host.SetPostgres(agent.PostgresState{Refused: true})
+		after(300 * time.Millisecond)
+		expect(t, "gone", w.ready(1), "alone")
+		for _, a := range as {
+			expect(t, "primary", held(a, "primary"), "m1=down/stay m2=down m3=down")
+			expect(t, "replica", held(a, "replica"), "m1=down m2=leave m3=leave")
+			expect(t, "default", held(a, "default"), "m1=up m2=down m3=down")
+		}
+		if c, ok := w.report(1, "pgbouncer").Condition(observed.Healthy); ok && c.Bad() {
+			t.Errorf("the pooler is reported as %v", c)
+		}
+		w.leader(2)
+		as[1].host.SetPostgres(writable(2))
+		after(300 * time.Millisecond)
+		for _, a := range as[1:] {
+			expect(t, "primary after the move", held(a, "primary"), "m1=down m2=up m3=down")
+		}
+		as[0].host.SetPostgres(recovering())
+		after(time.Second)
+		expect(t, "back", w.ready(1), "up")
 	})
 }
 

@@ -212,7 +212,11 @@ func held(r *running, backend string) string {
 	var out []string
 	ts := r.host.Targets(backend)
 	for i := 1; i <= 3; i++ {
-		out = append(out, member(i)+"="+ts[member(i)].Held.String())
+		stay := ""
+		if ts[member(i)].Stay {
+			stay = "/stay"
+		}
+		out = append(out, member(i)+"="+ts[member(i)].Held.String()+stay)
 	}
 	return strings.Join(out, " ")
 }

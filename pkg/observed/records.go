@@ -124,9 +124,10 @@ type Ready struct {
 	UID    string `json:"uid,omitempty"`
 	Member string `json:"member"`
 	Node   string `json:"node"`
-	// Pooler is PoolerUp or PoolerDown. Only an explicit "down" takes a member out.
+	// Pooler is one of PoolerUp, PoolerDown and PoolerAlone. Only an explicit word
+	// takes a member out.
 	Pooler string `json:"pooler"`
-	// Why says in words what is wrong with a pooler that is down.
+	// Why says in words what is wrong with a pooler that is not up.
 	Why string `json:"why,omitempty"`
 }
 
@@ -137,6 +138,9 @@ const FactPooler = "pooler"
 const (
 	PoolerUp   = "up"
 	PoolerDown = "down"
+	// PoolerAlone: it lives and its PostgreSQL takes no connections. It gets no new
+	// clients and keeps those it has, who may not even notice.
+	PoolerAlone = "alone"
 )
 
 // Report is a node's answer to one plan.

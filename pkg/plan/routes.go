@@ -49,6 +49,19 @@ type Target struct {
 	// Start is the state the server begins with when HAProxy starts or reloads,
 	// before any check has run. Leave keeps what the running worker has.
 	Start Verdict
+	// Stay: it is Held down for new clients only. Those that are there stay.
+	Stay bool
+}
+
+// behind is the target of a pooler of which its agent says this.
+func (t Target) behind(pooler string) Target {
+	switch {
+	case pooler == observed.PoolerDown:
+		return Target{Held: Down, Start: Down}
+	case pooler == observed.PoolerAlone && t.Held != Down:
+		return Target{Held: Down, Start: Down, Stay: true}
+	}
+	return t
 }
 
 // Verdict is one of Leave, Up, Down, Insist and Vouch.
@@ -105,8 +118,8 @@ func ResolveTargets(routes map[string]Route, v View, now time.Time) (Targets, []
 		servers := make(map[string]Target, len(r.Servers))
 		for _, s := range r.Servers {
 			servers[s.Name] = target(r.Role, s.Name, verdict, v, now)
-			if r.Pooled && v.poolerDown(s.Name, now) {
-				servers[s.Name] = Target{Held: Down, Start: Down}
+			if r.Pooled {
+				servers[s.Name] = servers[s.Name].behind(v.pooler(s.Name, now))
 			}
 		}
 		out[backend] = servers

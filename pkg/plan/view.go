@@ -63,11 +63,14 @@ func (v View) fresh(now time.Time) bool {
 	return v.Known && now.Sub(v.FreshAt) <= FreshFor
 }
 
-// poolerDown reports whether the member's own agent says, of this cluster and at this
-// time, that its pooler takes no clients.
-func (v View) poolerDown(member string, now time.Time) bool {
+// pooler is what the member's own agent says of its pooler, of this cluster and at this
+// time; empty: nothing.
+func (v View) pooler(member string, now time.Time) string {
 	r, said := v.Ready[member]
-	return said && v.fresh(now) && r.Pooler == observed.PoolerDown && (r.UID == "" || v.UID == "" || r.UID == v.UID)
+	if !said || !v.fresh(now) || r.UID != "" && v.UID != "" && r.UID != v.UID {
+		return ""
+	}
+	return r.Pooler
 }
 
 // Confirmed reports whether the present leader is the confirmed primary.

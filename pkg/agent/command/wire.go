@@ -137,7 +137,7 @@ func (l *localPostgres) Last() agent.PostgresState {
 	s := l.w.Last()
 	return agent.PostgresState{
 		Reachable: s.Reachable, InRecovery: s.InRecovery, Streaming: s.Streaming, RecoveryTimeline: s.RecoveryTimeline, Altered: s.Altered,
-		System: s.System, Timeline: s.Timeline, Data: s.Data, At: s.At,
+		Refused: s.Refused, System: s.System, Timeline: s.Timeline, Data: s.Data, At: s.At,
 	}
 }
 

@@ -28,6 +28,7 @@ type backend struct {
 	Name, Says, Balance, Check string
 	Role                       plan.RouteRole
 	Pooled                     bool
+	Holds                      string
 	Servers                    []plan.RouteServer
 
 	Connect, ServerTimeout      string
@@ -45,6 +46,10 @@ const (
 
 // fallbackSuffix makes the name of the backend that a service falls back to.
 const fallbackSuffix = "_fallback"
+
+// holder is the server of a read-write backend to which nobody listens: no member can
+// have its name.
+const holder = "_hold"
 
 // compose turns services into frontends and backends, by name. A service's own
 // backend and its fallback are two, so that HAProxy itself falls back at once when
@@ -102,7 +107,7 @@ func backendOf(t *topology.Topology, s *desired.Service, name, role string, pool
 		Rise: s.Rise, Fall: s.Fall,
 	}
 	if role == rolePrimary {
-		b.Role, b.Check = plan.RoutePrimary, "/primary"
+		b.Role, b.Check, b.Holds = plan.RoutePrimary, "/primary", holder
 	} else if s.MaxLag > 0 {
 		b.Check = fmt.Sprintf("/replica?lag=%d", s.MaxLag.Bytes())
 	}

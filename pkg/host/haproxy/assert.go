@@ -21,7 +21,7 @@ import (
 //
 // On an edge the state file is rewritten first, so that a reload at any later
 // instant starts from these targets, and sessions to read-write servers that are
-// held down are ended, in this worker and then, in the background, in old ones.
+// held down are ended, unless they stay, in this worker and then, in the background, in old ones.
 func (r *Router) Assert(ctx context.Context, unit plan.Unit, edge bool) (moves int, err error) {
 	u := r.unit(unit.Unit)
 	u.mu.Lock()
@@ -141,7 +141,7 @@ func commands(unit plan.Unit, edge bool) []string {
 		switch {
 		case t.Held == plan.Down:
 			downs = append(downs, "set server "+path+" health down")
-			if edge && role == plan.RoutePrimary {
+			if edge && role == plan.RoutePrimary && !t.Stay {
 				cuts = append(cuts, "shutdown sessions server "+path)
 			}
 		case t.Held == plan.Insist, t.Held.HoldsUp() && edge:

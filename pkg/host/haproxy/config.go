@@ -3,6 +3,7 @@ package haproxy
 import (
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -118,13 +119,14 @@ func roleOfCheck(f []string) plan.RouteRole {
 	return plan.RoutePrimary
 }
 
-// readServer reads "server NAME ADDRESS:PORT [check] [port N] [weight N] ...".
+// readServer reads "server NAME ADDRESS:PORT [check] [port N] [weight N] ...". One that
+// is a backup is no member: it is where clients wait while no member is up, and stays up.
 func readServer(f []string) (plan.RouteServer, bool) {
 	if len(f) < 3 {
 		return plan.RouteServer{}, false
 	}
 	host, port, ok := hostPort(f[2])
-	if !ok {
+	if !ok || slices.Contains(f[3:], "backup") {
 		return plan.RouteServer{}, false
 	}
 	s := plan.RouteServer{Name: f[1], Address: host, Port: port}

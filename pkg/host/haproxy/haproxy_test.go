@@ -166,6 +166,47 @@ func TestOldWorkerIsCut(t *testing.T) {
 	t.Logf("cut in the old worker %.1f ms after the flip", float64(time.Since(flip).Microseconds())/1000)
 }
 
+// TestStay: a member that takes no new clients for now keeps those it has; new ones are
+// held while nobody is up and reach the next primary. The move then cuts what stayed.
+func TestStay(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.write(strings.ReplaceAll(l.config(), " on-marked-down shutdown-sessions", "")) // as before poolers
+	l.up(l.unit("m1"))
+	c, who := l.dial()
+	if who != "m1" {
+		t.Fatalf("%q answers, not m1", who)
+	}
+	defer c.Close()
+	alone := l.unit("")
+	alone.Targets["primary"]["m1"] = plan.Target{Held: plan.Down, Start: plan.Down, Stay: true}
+	_, err := l.router.Assert(t.Context(), alone, true)
+	must(t, err)
+	type answer struct {
+		who string
+		at  time.Time
+	}
+	answered := make(chan answer, 1)
+	go func() {
+		held, who := l.dial()
+		answered <- answer{who, time.Now()}
+		if held != nil {
+			held.Close()
+		}
+	}()
+	_ = c.SetReadDeadline(time.Now().Add(700 * time.Millisecond))
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("the session was cut: %v", err)
+	}
+	moved := time.Now()
+	_, err = l.router.Assert(t.Context(), l.unit("m2"), true)
+	must(t, err)
+	if a := <-answered; a.who != "m2" || a.at.Before(moved) {
+		t.Errorf("the client that was held got %q, %s after the move", a.who, a.at.Sub(moved))
+	}
+	waitCut(t, c)
+}
+
 func waitCut(t *testing.T, c net.Conn) {
 	t.Helper()
 	_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))

@@ -152,6 +152,7 @@ backend primary
 		m := l.servers[n]
 		fmt.Fprintf(&b, "    server %s 127.0.0.1:%d check port %d weight 100\n", n, m.port, m.checkPort)
 	}
+	b.WriteString("    server _hold 127.0.0.1:1 backup\n")
 	b.WriteString("backend replica\n    option httpchk OPTIONS /read-only\n    default-server inter 2s on-marked-down shutdown-sessions\n")
 	m := l.servers["m3"]
 	fmt.Fprintf(&b, "    server m3 127.0.0.1:%d check port %d weight 100\n", m.port, m.checkPort)

@@ -27,7 +27,7 @@ func (r *Router) cutOldWorkers(u *unitState, unit plan.Unit) {
 	}
 	down := map[string]bool{}
 	each(unit, func(role plan.RouteRole, path string, _ plan.RouteServer, t plan.Target) {
-		if role == plan.RoutePrimary && t.Held == plan.Down {
+		if role == plan.RoutePrimary && t.Held == plan.Down && !t.Stay {
 			down[path] = true
 		}
 	})

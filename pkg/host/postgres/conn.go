@@ -2,13 +2,17 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/pgctrl/pgctrl/internal/beat"
 )
@@ -84,6 +88,16 @@ func (c Config) connectWith(ctx context.Context, settings map[string]string) (*p
 	}
 	return conn, nil
 }
+
+// refusedConnection reports whether an error says that PostgreSQL takes no
+// connections: there is no socket, nobody listens on it, or it starts, stops or recovers.
+func refusedConnection(err error) bool {
+	var said *pgconn.PgError
+	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist) || errors.As(err, &said) && said.Code == cannotConnectNow
+}
+
+// cannotConnectNow is PostgreSQL's SQLSTATE of the same name.
+const cannotConnectNow = "57P03"
 
 func closeConn(conn *pgx.Conn) {
 	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)

@@ -24,6 +24,9 @@ type State struct {
 	RecoveryTimeline int64
 	// recoveryAt is when that was asked.
 	recoveryAt time.Time
+	// Refused: it is known that it takes no connections. Nobody listens on its socket, or
+	// it says that it starts, stops or recovers. No answer at all is no such word.
+	Refused bool
 	// System is the system identifier, which tells this cluster's PostgreSQL from
 	// any other that listens on the same socket.
 	System string
@@ -239,6 +242,7 @@ func (w *Watcher) look(ctx context.Context) State {
 		l, err := w.cfg.open(ctx)
 		if err != nil {
 			w.log.Debug("PostgreSQL not reached", zap.Error(err))
+			s.Refused = refusedConnection(err)
 			return s
 		}
 		w.mu.Lock()
