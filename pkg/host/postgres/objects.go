@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/pgctrl/pgctrl/internal/scram"
 	"github.com/pgctrl/pgctrl/pkg/observed"
 	"github.com/pgctrl/pgctrl/pkg/plan"
 )
@@ -199,7 +200,7 @@ func (o *Objects) isOf(role, kept, secret string) bool {
 	if o.verified[role] == now {
 		return true
 	}
-	if !verifies(kept, secret) {
+	if !scram.Verifies(kept, secret) {
 		return false
 	}
 	o.verified[role] = now
@@ -339,7 +340,7 @@ func (p *pass) apply(ctx context.Context, conn *pgx.Conn, id, key string, steps 
 		return nil
 	}
 	if ctx.Err() != nil || conn.IsClosed() && conn == p.o.conn {
-		return fmt.Errorf("make %s so: %s", id, withoutVerifiers(err.Error()))
+		return fmt.Errorf("make %s so: %s", id, scram.Without(err.Error()))
 	}
 	var pe *pgconn.PgError
 	if errors.As(err, &pe) && pe.Code == "25006" {

@@ -8,21 +8,22 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/pgctrl/pgctrl/internal/scram"
 	"github.com/pgctrl/pgctrl/pkg/observed"
 	"github.com/pgctrl/pgctrl/pkg/plan"
 )
 
 // refused is what PostgreSQL said of one object.
 func (p *pass) refused(id, key string, err error) observed.Condition {
-	c := observed.Condition{Reason: observed.Rejected, Key: key, Message: id + ": " + withoutVerifiers(err.Error())}
+	c := observed.Condition{Reason: observed.Rejected, Key: key, Message: id + ": " + scram.Without(err.Error())}
 	var pe *pgconn.PgError
 	if !errors.As(err, &pe) {
 		c.Reason = observed.ApplyFailed
 		return c
 	}
-	c.Message = id + ": PostgreSQL says: " + withoutVerifiers(pe.Message)
+	c.Message = id + ": PostgreSQL says: " + scram.Without(pe.Message)
 	if pe.Detail != "" {
-		c.Message += " (" + withoutVerifiers(pe.Detail) + ")"
+		c.Message += " (" + scram.Without(pe.Detail) + ")"
 	}
 	c.Next = p.next(key, pe)
 	return c

@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/pgctrl/pgctrl/internal/scram"
 	"github.com/pgctrl/pgctrl/pkg/plan"
 )
 
@@ -106,7 +107,7 @@ func roleSteps(want plan.Role, have *roleState, password *string, known func(kep
 	case want.NoPassword && have.Password != nil:
 		add("no password", "ALTER ROLE "+name+" PASSWORD NULL")
 	case password != nil && (have.Password == nil || !known(*have.Password)):
-		v, err := verifier(*password)
+		v, err := scram.Verifier(*password)
 		if err != nil {
 			return nil, err
 		}
