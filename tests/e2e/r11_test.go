@@ -22,17 +22,21 @@ const argumentsSeen = "/run/arguments-seen"
 // the returned function is called, which returns them.
 func watchArguments(ctx context.Context, t *testing.T, h *lab.Host) (stop func() string) {
 	t.Helper()
-	ok(t, h.WriteFile(ctx, "/run/watch-arguments", 0o755, []byte(`#!/bin/sh
-while test -e /run/watch-arguments; do
-  for p in /proc/[0-9]*; do tr '\0' ' ' <$p/cmdline; echo; done 2>/dev/null | sort -u >`+argumentsSeen+`.part
-  sort -u `+argumentsSeen+` `+argumentsSeen+`.part -o `+argumentsSeen+`
-  echo >>`+argumentsSeen+`.rounds
-  sleep 0.02
-done
+	ok(t, h.WriteFile(ctx, "/run/watch-arguments", 0o644, []byte(`import os, time
+seen = set()
+while os.path.exists("/run/watch-arguments"):
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            seen.add(open("/proc/%s/cmdline" % pid, "rb").read().replace(b"\0", b" "))
+        except OSError:
+            pass
+    time.sleep(0.02)
+open("`+argumentsSeen+`.part", "wb").write(b"\n".join(seen))
+os.rename("`+argumentsSeen+`.part", "`+argumentsSeen+`")
 `)))
-	must[string](t)(h.Exec(ctx, "sh", "-c", "rm -f "+argumentsSeen+"*; touch "+argumentsSeen+"; systemd-run -q --collect --unit watch-arguments /run/watch-arguments"))
+	must[string](t)(h.Exec(ctx, "sh", "-c", "rm -f "+argumentsSeen+"; systemd-run -q --collect --unit watch-arguments python3 /run/watch-arguments"))
 	end := func() string {
-		out, err := h.Exec(context.Background(), "sh", "-c", "rm -f /run/watch-arguments; wc -l <"+argumentsSeen+".rounds >&2; cat "+argumentsSeen)
+		out, err := h.Exec(context.Background(), "sh", "-c", "rm -f /run/watch-arguments; for i in $(seq 100); do test -e "+argumentsSeen+" && break; sleep 0.1; done; cat "+argumentsSeen)
 		if err != nil {
 			t.Errorf("arguments seen on %s: %v", h.Name, err)
 		}
