@@ -63,8 +63,9 @@ const (
 	// Once creates the key when it does not exist and never changes it: for what
 	// is decided once, when a cluster forms.
 	Once
-	// Mint creates the key with a random password when it does not exist. Value is
-	// ignored; the controller never sees the secret.
+	// Mint creates the key with a secret when it does not exist: what the output's Recipe
+	// says, a random password without one. Value is ignored; the controller never sees
+	// the secret.
 	Mint
 	// Keep leaves the key as it is, whatever it holds. Value is ignored.
 	Keep
@@ -80,7 +81,34 @@ type Output struct {
 	Key   string
 	Value []byte
 	Mode  Mode
+	// Recipe says what Mint makes.
+	Recipe Recipe
 }
+
+// Recipe is what is to be made of a secret that no controller sees. What comes from an
+// authority waits until there is one.
+type Recipe struct {
+	Kind Kind
+	// From is the key of the authority: another output of the same controller.
+	From string
+	// Name is whose it is, and Names the names and addresses of a certificate.
+	Name  string
+	Names []string
+}
+
+// Kind is a sort of secret.
+type Kind int
+
+const (
+	// Password is a random one.
+	Password Kind = iota
+	// Authority is a key to sign with and its certificate.
+	Authority
+	// AuthorityCertificate is the certificate alone of the authority From.
+	AuthorityCertificate
+	// Certificate is a server's, signed by the authority From, with its key.
+	Certificate
+)
 
 // Result is a controller's complete answer for one cluster.
 type Result struct {

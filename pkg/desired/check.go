@@ -24,6 +24,7 @@ func Check(cluster *Cluster, others []*Cluster) []Problem {
 	out = append(out, checkForeignPorts(cluster, others)...)
 	out = append(out, checkAddress(cluster)...)
 	out = append(out, checkForeignAddress(cluster, others)...)
+	out = append(out, checkRulesOfTLS(cluster)...)
 	sortProblems(out)
 	return out
 }

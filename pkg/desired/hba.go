@@ -82,6 +82,7 @@ func hbaAddress(v *value) (any, string, string) {
 var hbaWords = map[string]string{
 	"hba address": hbaExpects,
 	"database":    "the name of a database: a letter or _, then letters, digits and _ $ . -",
+	"tls name":    "a host name, perhaps with *, or an address",
 	"role":        "the name of a role: a letter or _, then letters, digits and _ $ . -; with + before it, its members",
 }
 
@@ -150,6 +151,31 @@ func checkHBA(d *resolved) []Problem {
 		}
 	}
 	slices.SortStableFunc(out, func(a, b Problem) int { return cmp.Compare(a.Field, b.Field) })
+	return out
+}
+
+// checkRulesOfTLS finds rules that no connection could match, because the cluster has no
+// TLS, or nothing else. PostgreSQL logs the one and is silent about the other, and either
+// way somebody believes that the rule decides.
+func checkRulesOfTLS(c *Cluster) []Problem {
+	if !c.Loaded("hba") || !c.Loaded("postgres") || c.Invalid("postgres") {
+		return nil
+	}
+	var out []Problem
+	for _, h := range c.HBAList() {
+		var p Problem
+		switch tls := c.Postgres.TLS; {
+		case h.Type == "hostssl" && !c.Postgres.HasTLS():
+			p = c.resolved["hba/"+h.Name].problem("type", "expected another type than hostssl while the cluster has no TLS, which is in its document postgres")
+			p.Suggestion = "pgctrl set " + c.Name + " postgres tls=" + TLSAllow
+		case h.Type == "hostnossl" && tls == TLSRequire:
+			p = c.resolved["hba/"+h.Name].problem("type", "expected another type than hostnossl while the cluster requires TLS, which is in its document postgres")
+			p.Suggestion = "pgctrl set " + c.Name + " postgres tls=" + TLSAllow
+		default:
+			continue
+		}
+		out = append(out, p)
+	}
 	return out
 }
 

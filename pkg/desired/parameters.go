@@ -18,6 +18,7 @@ var parameterName = regexp.MustCompile(parameterPattern)
 
 const (
 	patroniSets = "Patroni sets this parameter itself"
+	setsTLS     = "pgctrl sets this parameter, for PgBouncer too"
 	commandLine = "pgctrl takes no command line from a document"
 )
 
@@ -52,6 +53,10 @@ var refusedParameters = map[string][2]string{
 	"archive_cleanup_command":   {commandLine, ""},
 	"recovery_end_command":      {commandLine, ""},
 	"restore_command":           {commandLine, ""},
+	"ssl":                       {setsTLS, "set the field tls of this document instead"},
+	"ssl_cert_file":             {setsTLS, "set the field tls_certificate of this document instead"},
+	"ssl_key_file":              {setsTLS, "set the field tls_key of this document instead"},
+	"ssl_ca_file":               {setsTLS, "set the field tls_authority of this document instead"},
 	"ssl_passphrase_command":    {commandLine, ""},
 	"wal_keep_segments":         {"PostgreSQL 13 replaced this parameter", "set wal_keep_size instead"},
 }

@@ -22,6 +22,11 @@ type Postgres struct {
 	Watchdog             string         `yaml:"watchdog" default:"automatic" enum:"off,automatic,required" effect:"reload" example:"required" says:"A watchdog device that resets a hung host: automatic uses the one that Patroni may open, required lets no member lead without one."`
 	FailsafeMode         bool           `yaml:"failsafe_mode" default:"true" effect:"reload" example:"false" says:"The primary keeps leading without etcd for as long as it sees all members."`
 	UsePgRewind          bool           `yaml:"use_pg_rewind" default:"true" effect:"reload" example:"false" says:"A former primary is rewound to follow the new one, rather than copied again."`
+	TLS                  string         `yaml:"tls" default:"off" enum:"off,allow,require" effect:"reload" example:"allow" says:"TLS for clients of PostgreSQL and of PgBouncer. allow: with it or without; require: nobody comes over the network without. No session is cut by a change."`
+	TLSCertificate       string         `yaml:"tls_certificate" format:"path" pattern:"^(/[A-Za-z0-9_][A-Za-z0-9._-]*)*$" note:"one that pgctrl makes and renews" effect:"reload" example:"/etc/ssl/pg-test/server.crt" says:"The file with the server's certificate, and those that it is signed by, on every member's node; needs tls_key."`
+	TLSKey               string         `yaml:"tls_key" format:"path" pattern:"^(/[A-Za-z0-9_][A-Za-z0-9._-]*)*$" note:"one that pgctrl makes" effect:"reload" example:"/etc/ssl/pg-test/server.key" says:"The file with the certificate's key, which the user postgres can read and others can't; it may be the certificate's file."`
+	TLSAuthority         string         `yaml:"tls_authority" format:"path" pattern:"^(/[A-Za-z0-9_][A-Za-z0-9._-]*)*$" note:"the one that pgctrl makes; with tls_certificate: none" effect:"reload" example:"/etc/ssl/pg-test/clients.crt" says:"The file with the authorities whose certificates clients may show (clientcert, method cert), on every member's node."`
+	TLSNames             []string       `yaml:"tls_names" format:"tls name" pattern:"^[A-Za-z0-9_*]([A-Za-z0-9_.:-]{0,251}[A-Za-z0-9])?$" note:"[]" effect:"reload" example:"[db.example.org]" says:"Further names and addresses by which clients come; the certificate that pgctrl makes has them besides those of members, nodes, cluster and virtual address."`
 	State                string         `yaml:"state" default:"present" enum:"present,absent" own:"true" effect:"move" example:"present" says:"absent removes the whole cluster from every host; its data are kept. It takes the cluster's name in confirm. See pgctrl remove."`
 	Confirm              string         `yaml:"confirm" own:"true" note:"none" effect:"none" example:"pg-test" says:"The cluster's name, typed, without which state: absent is refused."`
 	UseSlots             bool           `yaml:"use_slots" default:"true" effect:"reload" example:"false" says:"The primary keeps WAL for every member by replication slots."`
@@ -35,6 +40,16 @@ func (p *Postgres) DataDir(cluster string, version int) string {
 	return fmt.Sprintf("/var/lib/postgresql/%d/%s", version, cluster)
 }
 
+// The words of tls.
+const (
+	TLSOff     = "off"
+	TLSAllow   = "allow"
+	TLSRequire = "require"
+)
+
+// HasTLS reports whether clients may use TLS.
+func (p *Postgres) HasTLS() bool { return p.TLS != TLSOff && p.TLS != "" }
+
 // oldestVersion is the oldest major version whose parameters (wal_keep_size) and
 // catalogs the rest of the program knows.
 const oldestVersion = 13
@@ -44,6 +59,12 @@ func checkPostgres(d *resolved) []Problem {
 	var out []Problem
 	if p.Version != 0 && p.Version < oldestVersion {
 		out = append(out, d.problem("version", "expected 0 or a major version from %d on, found %d", oldestVersion, p.Version))
+	}
+	switch {
+	case p.TLSCertificate != "" && p.TLSKey == "":
+		out = append(out, d.problem("tls_certificate", "expected tls_key beside it, found none"))
+	case p.TLSCertificate == "" && p.TLSKey != "":
+		out = append(out, d.problem("tls_key", "expected tls_certificate beside it, found none"))
 	}
 	for _, f := range []struct {
 		name  string

@@ -14,7 +14,7 @@ import (
 // bulkFamilies is what may be large, or come in waves.
 var bulkFamilies = []keys.Family{
 	keys.Nodes, keys.Defaults, keys.Desired, keys.Formed, keys.Plan, keys.Observed, keys.Alive, keys.Status,
-	keys.Secrets, keys.Election, keys.Store,
+	keys.Secrets, keys.Authorities, keys.Election, keys.Store,
 }
 
 // fastFamilies is what a failover consists of. They ride on a stream of their own,
@@ -29,12 +29,12 @@ func (e *Engine) newMirrors() {
 	for _, f := range bulkFamilies {
 		prefixes = append(prefixes, o.Layout.Prefix(f))
 	}
-	secrets, plans := o.Layout.Prefix(keys.Secrets), o.Layout.Prefix(keys.Plan)
+	secrets, authorities, plans := o.Layout.Prefix(keys.Secrets), o.Layout.Prefix(keys.Authorities), o.Layout.Prefix(keys.Plan)
 	e.bulk = store.NewMirror(o.Client, store.MirrorOptions{
 		Name: "bulk", Prefixes: prefixes, Stream: "bulk", ProbeEvery: o.ProbeEvery, Log: o.Log,
 		Keep: func(k kv.KV) kv.KV {
 			switch {
-			case strings.HasPrefix(k.Key, secrets):
+			case strings.HasPrefix(k.Key, secrets), strings.HasPrefix(k.Key, authorities):
 				k.Value = nil // R11: no controller, log or dump of the snapshot can hold it
 			case strings.HasPrefix(k.Key, plans):
 				k.Value = plan.Shorten(k.Value) // a fleet's plans don't fit into memory

@@ -3,8 +3,6 @@ package engine
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"runtime/debug"
@@ -73,7 +71,7 @@ func (t *term) reconcile(ctx context.Context, k Key, at *seat) (outcome, error) 
 		out.result = resultOf(err)
 		return out, err
 	}
-	writes, tooLarge, err := t.difference(c, k, w, res.Outputs)
+	writes, tooLarge, err := t.difference(ctx, c, k, w, res.Outputs)
 	if err != nil {
 		out.result = resultError
 		return out, err
@@ -126,7 +124,7 @@ func resultOf(err error) string {
 
 // difference is what of the outputs is not so yet. An answer with one wrong output
 // is refused as a whole: it comes from a faulty program.
-func (t *term) difference(c *controller, k Key, w world, outputs []controllers.Output) ([]write, []observed.Condition, error) {
+func (t *term) difference(ctx context.Context, c *controller, k Key, w world, outputs []controllers.Output) ([]write, []observed.Condition, error) {
 	var writes []write
 	var tooLarge []observed.Condition
 	asked := map[string]bool{}
@@ -150,7 +148,13 @@ func (t *term) difference(c *controller, k Key, w world, outputs []controllers.O
 		case f.name == keys.Plan && len(o.Value) > MaxPlan:
 			tooLarge = append(tooLarge, planTooLarge(o))
 		case o.Mode == controllers.Mint:
-			writes = append(writes, write{f.name, o.Key, mint(), 0})
+			value, err := t.mint(ctx, c, k, o)
+			if err != nil {
+				return nil, nil, err
+			}
+			if value != nil {
+				writes = append(writes, write{f.name, o.Key, value, 0})
+			}
 		default:
 			writes = append(writes, write{f.name, o.Key, append([]byte{}, o.Value...), now.ModRevision})
 		}
@@ -178,7 +182,7 @@ func declaredOutput(c *controller, k Key, o controllers.Output) (family, error) 
 			// Two workers could write it, each for another cluster.
 			return family{}, fmt.Errorf("%w: %s belongs to cluster %s, not %s", ErrUndeclaredOutput, o.Key, cluster, k.Cluster)
 		}
-		if r.name == keys.Secrets && o.Mode == controllers.Write {
+		if (r.name == keys.Secrets || r.name == keys.Authorities) && o.Mode == controllers.Write {
 			return family{}, fmt.Errorf("%w: %s: a secret is minted or written once, for nobody here can see whether it differs", ErrOutput, o.Key)
 		}
 		return r.family, nil
@@ -191,13 +195,6 @@ func planTooLarge(o controllers.Output) observed.Condition {
 		Type: observed.Planned, Status: observed.False, Reason: observed.PlanTooLarge, Key: o.Key,
 		Message: fmt.Sprintf("the plan has %d bytes, at most %d are written; the last good plan stays", len(o.Value), MaxPlan),
 	}
-}
-
-// mint is a new password: 256 bits, and no character that any file format quotes.
-func mint() []byte {
-	var b [32]byte
-	_, _ = rand.Read(b[:]) // it never fails; it ends the program instead
-	return []byte(base64.RawURLEncoding.EncodeToString(b[:]))
 }
 
 // commit writes what differs, in as few parts as etcd's limits allow.

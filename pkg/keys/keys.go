@@ -29,27 +29,30 @@ type Family string
 
 // The families, in the order of DESIGN section 4.
 const (
-	Nodes      Family = "desired/nodes"
-	Defaults   Family = "desired/defaults"
-	Desired    Family = "desired/clusters"
-	Formed     Family = "formed"
-	Plan       Family = "plan"
-	Primary    Family = "primary"
-	VIP        Family = "vip"
-	Ready      Family = "ready"
-	Hold       Family = "hold"
-	Turn       Family = "turn"
-	Observed   Family = "observed"
-	Steps      Family = "steps"
-	Results    Family = "results"
-	Alive      Family = "alive"
-	Status     Family = "status"
-	Changes    Family = "changes"
-	Secrets    Family = "secrets"
-	Election   Family = "election"
-	Store      Family = "store"
-	PatroniKey Family = "patroni"
-	Unknown    Family = ""
+	Nodes    Family = "desired/nodes"
+	Defaults Family = "desired/defaults"
+	Desired  Family = "desired/clusters"
+	Formed   Family = "formed"
+	Plan     Family = "plan"
+	Primary  Family = "primary"
+	VIP      Family = "vip"
+	Ready    Family = "ready"
+	Hold     Family = "hold"
+	Turn     Family = "turn"
+	Observed Family = "observed"
+	Steps    Family = "steps"
+	Results  Family = "results"
+	Alive    Family = "alive"
+	Status   Family = "status"
+	Changes  Family = "changes"
+	Secrets  Family = "secrets"
+	// Authorities are the keys that clusters' certificates are signed with. They are a
+	// family of their own so that no agent needs a right that covers them.
+	Authorities Family = "authorities"
+	Election    Family = "election"
+	Store       Family = "store"
+	PatroniKey  Family = "patroni"
+	Unknown     Family = ""
 )
 
 // NodeCluster is the pseudo cluster under which plans of programs live that
@@ -187,6 +190,22 @@ const userSecrets = "users"
 
 // UserSecret is the name of a user's password among the cluster's secrets.
 func UserSecret(user string) string { return userSecrets + "/" + user }
+
+// tlsSecrets is the part of a cluster's secrets that its certificates are.
+const tlsSecrets = "tls"
+
+// TLSSecret is the name of a certificate, with its key, among the cluster's secrets.
+func TLSSecret(name string) string { return tlsSecrets + "/" + name }
+
+// TLSAuthority is the name of the certificate, without the key, of the authority that
+// signs the cluster's certificates.
+var TLSAuthority = TLSSecret("authority")
+
+// TLSSecrets is the range of a cluster's certificates.
+func (l Layout) TLSSecrets(cluster string) string { return l.root("secrets", cluster, tlsSecrets, "") }
+
+// AuthorityKey is the key with which a cluster's certificates are signed.
+func (l Layout) AuthorityKey(cluster string) string { return l.root("authorities", cluster) }
 
 // ClusterSecrets is the range of a cluster's secrets.
 func (l Layout) ClusterSecrets(cluster string) string { return l.root("secrets", cluster, "") }

@@ -80,7 +80,7 @@ func (l Layout) parseDerived(key string, parts []string) (Ref, error) {
 		if n == 1 {
 			return Ref{Family: f, Node: parts[1]}, nil
 		}
-	case Primary, VIP, Hold, Turn, Status, Changes, Formed:
+	case Primary, VIP, Hold, Turn, Status, Changes, Formed, Authorities:
 		if n == 1 {
 			return Ref{Family: f, Cluster: parts[1]}, nil
 		}
@@ -88,8 +88,8 @@ func (l Layout) parseDerived(key string, parts []string) (Ref, error) {
 		if n == 2 {
 			return Ref{Family: f, Cluster: parts[1], Doc: parts[2]}, nil
 		}
-	case Secrets: // the cluster's own by name, those of its users under "users"
-		if n == 2 || n == 3 && parts[2] == userSecrets {
+	case Secrets: // the cluster's own by name, those of its users under "users", certificates under "tls"
+		if n == 2 || n == 3 && (parts[2] == userSecrets || parts[2] == tlsSecrets) {
 			return Ref{Family: f, Cluster: parts[1], Doc: strings.Join(parts[2:], "/")}, nil
 		}
 	case Election:

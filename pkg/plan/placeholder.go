@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"bytes"
+	"encoding/pem"
 	"fmt"
 	"regexp"
 	"sort"
@@ -17,10 +19,13 @@ const (
 	// FormatVerifier is for PgBouncer's list of users too: what a password is checked
 	// against, and not the password.
 	FormatVerifier = "verifier"
+	// FormatPEM is for certificates and their keys, which have lines and are their own
+	// file: nothing is quoted.
+	FormatPEM = "pem"
 )
 
 var placeholder = regexp.MustCompile(`\{\{[^{}]*\}\}`)
-var secretRef = regexp.MustCompile(`^\{\{secret ([a-z][a-z0-9_.-]*) as (yaml|ini|pgpass|userlist|verifier)\}\}$`)
+var secretRef = regexp.MustCompile(`^\{\{secret ([a-z][a-z0-9_./-]*) as (yaml|ini|pgpass|userlist|verifier|pem)\}\}$`)
 
 // SecretRef is the placeholder that stands for a secret in file content.
 func SecretRef(name, format string) string { return "{{secret " + name + " as " + format + "}}" }
@@ -59,7 +64,7 @@ func expand(ph string, v Values) (string, error) {
 	}
 	m := secretRef.FindStringSubmatch(ph)
 	if m == nil {
-		return "", fmt.Errorf("placeholder %s is not one of {{secret NAME as yaml|ini|pgpass|userlist|verifier}}, {{primary.address}}, {{primary.name}}", ph)
+		return "", fmt.Errorf("placeholder %s is not one of {{secret NAME as yaml|ini|pgpass|userlist|verifier|pem}}, {{primary.address}}, {{primary.name}}", ph)
 	}
 	secret, ok := v.Secret(m[1])
 	if !ok {
@@ -75,7 +80,33 @@ func expand(ph string, v Values) (string, error) {
 		}
 		return quote(text, FormatUserlist)
 	}
+	if m[2] == FormatPEM {
+		if !isPEM(secret) {
+			return "", fmt.Errorf("secret %s is not PEM and can't be written as such", m[1])
+		}
+		return string(secret), nil
+	}
 	return quote(string(secret), m[2])
+}
+
+// isPEM reports whether a text is PEM from its first to its last letter, so that nothing
+// else can come into a file by it.
+func isPEM(text []byte) bool {
+	found := false
+	for {
+		text = bytes.TrimSpace(text)
+		if len(text) == 0 {
+			return found
+		}
+		if !bytes.HasPrefix(text, []byte("-----BEGIN ")) {
+			return false
+		}
+		block, rest := pem.Decode(text)
+		if block == nil {
+			return false
+		}
+		text, found = rest, true
+	}
 }
 
 // quote encodes a secret for the file it goes into, so that no character of it

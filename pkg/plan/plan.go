@@ -17,13 +17,14 @@ import (
 
 // Schema is the newest version of the plan format that this program knows. An agent
 // refuses a higher one as a whole and keeps the last good plan.
-const Schema = SchemaSQL
+const Schema = SchemaTLS
 
 // The schemas: each plan has the lowest that can say it, so that a new kind of
 // resource changes no plan that is without it.
 const (
 	SchemaFirst = 1 // units, Patroni's dynamic configuration, addresses
 	SchemaSQL   = 2 // SQL objects
+	SchemaTLS   = 3 // certificates in files
 )
 
 // MaxSize is the largest plan in bytes: a third of etcd's default request limit

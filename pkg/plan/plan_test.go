@@ -38,7 +38,7 @@ func TestEncodeDecode(t *testing.T) {
 
 func TestDecodeRefusesWhatItDoesNotKnow(t *testing.T) {
 	for name, value := range map[string]string{
-		"a newer schema":      `{"schema": 3, "resources": [{"unit": {"new": "shape"}}]}`,
+		"a newer schema":      fmt.Sprintf(`{"schema": %d, "resources": [{"unit": {"new": "shape"}}]}`, plan.Schema+1),
 		"an unknown resource": `{"schema": 1, "resources": [{"hologram": "x"}]}`,
 	} {
 		if _, err := plan.Decode([]byte(value)); !errors.Is(err, plan.ErrSchema) {
