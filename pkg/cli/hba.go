@@ -51,7 +51,7 @@ func (a *app) listHBA(ctx context.Context, cluster, member string) error {
 	if err := l.cluster(cluster); err != nil {
 		return err
 	}
-	docs := desired.Load(l, l.layout, cluster, "members", "hba")
+	docs := desired.Load(l, l.layout, cluster, "members", "postgres", "hba")
 	offline := false
 	if member != "" {
 		m := docs.Members[member]

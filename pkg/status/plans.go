@@ -58,7 +58,7 @@ func (c *computer) written(o controllers.Output) (*observed.Condition, string) {
 		return nil, "" // secrets are not looked at
 	}
 	ref, _ := c.Layout.Parse(o.Key)
-	if ref.Family == keys.Secrets {
+	if ref.Family == keys.Secrets || ref.Family == keys.Authorities {
 		return nil, ""
 	}
 	e, ok := kv.GetShort(c.Snapshot, o.Key)

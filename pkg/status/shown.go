@@ -15,6 +15,7 @@ import (
 type shown struct {
 	kv.Snapshot
 	secrets   string // the prefix of the cluster's
+	authority string // the key that signs its certificates
 	revisions map[string]int64
 	// plans is the prefix of all plans, and of the concerns are those that it declared;
 	// none: all of them.
@@ -37,7 +38,7 @@ func (c *computer) secretRevisions() map[string]int64 {
 
 func (c *computer) shownTo(concern controllers.Controller, secrets map[string]int64) kv.Snapshot {
 	s := &shown{
-		Snapshot: c.Snapshot, secrets: c.Layout.ClusterSecrets(c.Cluster), revisions: secrets, plans: c.Layout.Prefix(keys.Plan),
+		Snapshot: c.Snapshot, secrets: c.Layout.ClusterSecrets(c.Cluster), authority: c.Layout.AuthorityKey(c.Cluster), revisions: secrets, plans: c.Layout.Prefix(keys.Plan),
 	}
 	for _, a := range slices.Concat(concern.Inputs(), concern.Outputs()) {
 		if a.Family == keys.Plan && a.Part != "" {
@@ -50,6 +51,9 @@ func (c *computer) shownTo(concern controllers.Controller, secrets map[string]in
 // Get implements kv.Snapshot.
 func (s *shown) Get(key string) (kv.KV, bool) {
 	name, secret := strings.CutPrefix(key, s.secrets)
+	if key == s.authority { // if it is gone, the server finds that
+		return kv.KV{Key: key}, true
+	}
 	if !secret {
 		return s.Snapshot.Get(key)
 	}
@@ -62,7 +66,7 @@ func (s *shown) Range(prefix string) []kv.KV { return s.declared(prefix, s.Snaps
 
 // GetShort and RangeShort implement kv.Shortened.
 func (s *shown) GetShort(key string) (kv.KV, bool) {
-	if strings.HasPrefix(key, s.secrets) {
+	if strings.HasPrefix(key, s.secrets) || key == s.authority {
 		return s.Get(key)
 	}
 	return kv.GetShort(s.Snapshot, key)

@@ -11,8 +11,10 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/pgctrl/pgctrl/pkg/controllers"
+	"github.com/pgctrl/pgctrl/pkg/controllers/certificate"
 	"github.com/pgctrl/pgctrl/pkg/controllers/topology"
 	"github.com/pgctrl/pgctrl/pkg/desired"
 	"github.com/pgctrl/pgctrl/pkg/keys"
@@ -53,8 +55,9 @@ func (Controller) Outputs() []controllers.Access {
 
 // Plan implements controllers.Controller.
 func (Controller) Plan(in controllers.Input) (controllers.Result, error) {
-	t, cs, ok := topology.Load(in, "members", "pgbouncer")
+	t, cs, ok := topology.Load(in, "members", "pgbouncer", "postgres")
 	want := map[string]plan.Plan{}
+	var renews time.Duration
 	switch {
 	case ok && t.Removing:
 	case !ok || !t.Docs.Exists() || t.Formed == nil:
@@ -71,14 +74,21 @@ func (Controller) Plan(in controllers.Input) (controllers.Result, error) {
 				})), nil
 			}
 		}
+		tls, waits := certificate.For(in, t, Concern, directory)
+		if len(waits) > 0 {
+			return result(nil, append(cs, waits...)), nil
+		}
+		renews = certificate.Renews(in, t)
 		var old []string
-		want, old = plans(in, t, secrets)
+		want, old = plans(in, t, secrets, tls)
 		cs = append(cs, tooOld(in, t, old)...)
 	}
 	goes, waits := leaving(in, t)
 	done := t.Clear(in, Concern, version.String(), goes, want)
 	out, waiting := t.Rollout(in, Concern, want, func(_ string, r *observed.Report) bool { return topology.NothingLoaded(r) })
-	return result(append(out, done...), append(append(cs, waits...), waiting...)), nil
+	r := result(append(out, done...), append(append(cs, waits...), waiting...))
+	r.After = renews
+	return r, nil
 }
 
 func result(out []controllers.Output, cs []observed.Condition) controllers.Result {
@@ -101,7 +111,7 @@ func secretRevisions(in controllers.Input) map[string]int64 {
 // plans are the plans of all members, by node, and the nodes whose PgBouncer is too
 // old for users' own settings. Where poolers are switched off, only nodes that have
 // one keep it, until nobody is led to it.
-func plans(in controllers.Input, t *topology.Topology, secrets map[string]int64) (want map[string]plan.Plan, old []string) {
+func plans(in controllers.Input, t *topology.Topology, secrets map[string]int64, tls *certificate.Use) (want map[string]plan.Plan, old []string) {
 	want = map[string]plan.Plan{}
 	for _, m := range t.Docs.MemberList() {
 		has := t.Stored(in, m.Node, Concern)
@@ -119,11 +129,12 @@ func plans(in controllers.Input, t *topology.Topology, secrets map[string]int64)
 		p.Resources = plan.Resources{plan.Unit{
 			Unit: "pgbouncer@" + in.Cluster + ".service", Program: plan.Pooler,
 			Files: []plan.File{
-				{Path: configFile(in.Cluster), Mode: "0640", Owner: "root:postgres", Content: render(in.Layout, t, m.Node, able)},
+				{Path: configFile(in.Cluster), Mode: "0640", Owner: "root:postgres", Content: render(in.Layout, t, m.Node, able, tls)},
 				{Path: authFile(in.Cluster), Mode: "0640", Owner: "root:postgres", Content: authContent()},
 			},
 		}}
 		p.Secrets = secrets
+		tls.In(&p)
 		want[m.Node] = p
 	}
 	return want, old

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"text/template"
 
+	"github.com/pgctrl/pgctrl/pkg/controllers/certificate"
 	"github.com/pgctrl/pgctrl/pkg/controllers/topology"
 	"github.com/pgctrl/pgctrl/pkg/desired"
 	"github.com/pgctrl/pgctrl/pkg/keys"
@@ -47,7 +48,7 @@ type features struct {
 }
 
 // render is the content of one node's file.
-func render(l keys.Layout, t *topology.Topology, node string, able features) string {
+func render(l keys.Layout, t *topology.Topology, node string, able features, tls *certificate.Use) string {
 	v := struct {
 		Layout           keys.Layout
 		Cluster, Node    string
@@ -57,12 +58,14 @@ func render(l keys.Layout, t *topology.Topology, node string, able features) str
 		AuthFile, Role   string
 		PostgresPort     int
 		Prepared         bool
+		TLS              *certificate.Use
 	}{
 		Layout: l, Cluster: t.Docs.Name, Node: node, Doc: &t.Docs.PgBouncer,
 		Databases: entries(t.Docs.PgBouncer.Databases),
 		Socket:    postgresSocket, RunDir: plan.PoolerDir(t.Docs.Name),
 		AuthFile: authFile(t.Docs.Name), Role: Role, PostgresPort: t.Formed.Port,
 		Prepared: able.prepared,
+		TLS:      tls,
 	}
 	if able.users {
 		v.Users = entries(t.Docs.PgBouncer.Users)
@@ -86,9 +89,12 @@ func entries(settings map[string]any) []entry {
 	return out
 }
 
-func configFile(cluster string) string { return "/etc/pgbouncer/" + cluster + ".ini" }
+// directory has PgBouncer's files.
+const directory = "/etc/pgbouncer"
 
-func authFile(cluster string) string { return "/etc/pgbouncer/" + cluster + ".users" }
+func configFile(cluster string) string { return directory + "/" + cluster + ".ini" }
+
+func authFile(cluster string) string { return directory + "/" + cluster + ".users" }
 
 // authContent is PgBouncer's own list of users.
 func authContent() string {

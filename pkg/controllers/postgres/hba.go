@@ -40,10 +40,13 @@ func HBARules(docs *desired.Cluster, members []plan.Member, offline bool) []HBAR
 		"local all pgctrl_pooler scram-sha-256",
 		"local all pgctrl_monitor scram-sha-256",
 	}
+	// libpq asks for TLS first wherever nothing else is said, and Patroni leaves it at
+	// that. So members reach one another in a change of this, whoever has it already.
+	network := overNetwork(docs, "host")
 	for _, m := range members {
 		own = append(own,
-			"host replication replicator "+cidr(m.Address)+" scram-sha-256",
-			"host postgres rewind "+cidr(m.Address)+" scram-sha-256")
+			network+" replication replicator "+cidr(m.Address)+" scram-sha-256",
+			network+" postgres rewind "+cidr(m.Address)+" scram-sha-256")
 	}
 	var out []HBARule
 	for _, line := range own {
@@ -53,22 +56,31 @@ func HBARules(docs *desired.Cluster, members []plan.Member, offline bool) []HBAR
 		if !h.Holds(offline) {
 			continue
 		}
-		for _, line := range hbaLines(h) {
+		for _, line := range hbaLines(h, overNetwork(docs, h.Type)) {
 			out = append(out, HBARule{Line: line, Rule: h.Name, Key: docs.Source("hba/" + h.Name)})
 		}
 	}
 	return out
 }
 
+// overNetwork is the type of a rule as it is in force: where TLS is required there is no
+// other way over the network.
+func overNetwork(docs *desired.Cluster, of string) string {
+	if of == "host" && docs.Postgres.TLS == desired.TLSRequire {
+		return "hostssl"
+	}
+	return of
+}
+
 // hbaLines are a document's lines: pg_hba.conf has one address in each.
-func hbaLines(h *desired.HBA) []string {
+func hbaLines(h *desired.HBA, of string) []string {
 	addresses := h.Addresses
 	if len(addresses) == 0 {
 		addresses = []string{""}
 	}
 	var out []string
 	for _, a := range addresses {
-		fields := []string{h.Type, strings.Join(h.Databases, ","), strings.Join(h.Users, ","), a, h.Method}
+		fields := []string{of, strings.Join(h.Databases, ","), strings.Join(h.Users, ","), a, h.Method}
 		for _, name := range slices.Sorted(maps.Keys(h.Options)) {
 			fields = append(fields, name+"="+hbaValue(h.Options[name]))
 		}

@@ -10,6 +10,7 @@ import (
 	"fmt"
 
 	"github.com/pgctrl/pgctrl/pkg/controllers"
+	"github.com/pgctrl/pgctrl/pkg/controllers/certificate"
 	"github.com/pgctrl/pgctrl/pkg/controllers/topology"
 	"github.com/pgctrl/pgctrl/pkg/keys"
 	"github.com/pgctrl/pgctrl/pkg/kv"
@@ -20,6 +21,9 @@ import (
 
 // Concern is the controller's name.
 const Concern = topology.Concern
+
+// directory has Patroni's files.
+const directory = "/etc/patroni"
 
 // secrets are the passwords a cluster has: of the superuser, of the roles for
 // replication and pg_rewind, and of Patroni's REST API.
@@ -37,11 +41,9 @@ func (Controller) Name() string { return Concern }
 // Inputs implements controllers.Controller. Of secrets only existence and
 // revision are looked at.
 func (Controller) Inputs() []controllers.Access {
-	return append(topology.Inputs(),
+	return append(append(topology.Inputs(), certificate.Inputs()...),
 		controllers.Access{Family: keys.Desired, Part: "hba"},
 		controllers.Access{Family: keys.Defaults, Part: "hba"},
-		controllers.Access{Family: keys.Observed, Part: Concern},
-		controllers.Access{Family: keys.Secrets},
 		controllers.Access{Family: keys.PatroniKey, Part: "initialize"},
 		controllers.Access{Family: keys.PatroniKey, Part: "members"},
 		// A member is stopped after nobody is led to it any more.
@@ -55,6 +57,8 @@ func (Controller) Outputs() []controllers.Access {
 	out := []controllers.Access{
 		{Family: keys.Plan, Part: Concern},
 		{Family: keys.Formed},
+		{Family: keys.Secrets, Part: certificate.Part},
+		{Family: keys.Authorities},
 	}
 	for _, name := range secrets {
 		out = append(out, controllers.Access{Family: keys.Secrets, Part: name})
@@ -93,13 +97,21 @@ func (Controller) Plan(in controllers.Input) (controllers.Result, error) {
 	if len(missing) > 0 {
 		return result(out, append(cs, missing...)), nil
 	}
-	want, waiting := plans(in, t, revisions)
+	minted, cannot := certificate.Mint(in, t)
+	out, cs = append(out, minted...), append(cs, cannot...)
+	tls, waits := certificate.For(in, t, Concern, directory)
+	if len(waits) > 0 {
+		return result(out, append(cs, waits...)), nil
+	}
+	want, waiting := plans(in, t, revisions, tls)
 	done, leaving := removals(in, t, want)
 	out, waiting = append(out, done...), append(waiting, leaving...)
 	rolled, gated := t.Rollout(in, Concern, want, func(node string, r *observed.Report) bool {
 		return newcomer(in, t, node, r)
 	})
-	return result(append(out, rolled...), append(append(cs, waiting...), gated...)), nil
+	r := result(append(out, rolled...), append(append(cs, waiting...), gated...))
+	r.After = certificate.Renews(in, t)
+	return r, nil
 }
 
 func result(out []controllers.Output, cs []observed.Condition) controllers.Result {
@@ -127,7 +139,7 @@ func secretRevisions(in controllers.Input) (map[string]int64, []observed.Conditi
 }
 
 // plans are the plans of all members that may have one now, by node.
-func plans(in controllers.Input, t *topology.Topology, revisions map[string]int64) (map[string]plan.Plan, []observed.Condition) {
+func plans(in controllers.Input, t *topology.Topology, revisions map[string]int64, tls *certificate.Use) (map[string]plan.Plan, []observed.Condition) {
 	config := dynamicConfig(&t.Docs.Postgres)
 	forgotten := forgottenParameters(in, t)
 	want := map[string]plan.Plan{}
@@ -142,8 +154,8 @@ func plans(in controllers.Input, t *topology.Topology, revisions map[string]int6
 			plan.Unit{
 				Unit: "patroni@" + in.Cluster + ".service", Program: "patroni",
 				Files: []plan.File{{
-					Path: "/etc/patroni/" + in.Cluster + ".yml", Mode: "0640", Owner: "root:postgres",
-					Content: render(in.Layout, t, m, config),
+					Path: directory + "/" + in.Cluster + ".yml", Mode: "0640", Owner: "root:postgres",
+					Content: render(in.Layout, t, m, config, tls),
 				}},
 			},
 			plan.Patroni{Patroni: t.Formed.Scope, Config: withForgotten(config, forgotten)},
@@ -152,6 +164,7 @@ func plans(in controllers.Input, t *topology.Topology, revisions map[string]int6
 		for _, name := range plan.SecretNames(p.Resources) {
 			p.Secrets[name] = revisions[name]
 		}
+		tls.In(&p)
 		want[m.Node] = p
 	}
 	return want, waiting

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/pgctrl/pgctrl/pkg/controllers"
+	"github.com/pgctrl/pgctrl/pkg/controllers/certificate"
 	"github.com/pgctrl/pgctrl/pkg/controllers/topology"
 	"github.com/pgctrl/pgctrl/pkg/desired"
 	"github.com/pgctrl/pgctrl/pkg/observed"
@@ -209,6 +210,7 @@ func removeAll(in controllers.Input, t *topology.Topology, cs []observed.Conditi
 	for _, name := range secrets {
 		out = append(out, controllers.Output{Key: in.Layout.Secret(in.Cluster, name), Mode: controllers.Delete})
 	}
+	out = append(out, certificate.Forget(in)...)
 	out = append(out, controllers.Output{Key: in.Layout.FormedKey(in.Cluster), Mode: controllers.Delete})
 	return result(out, append(cs, observed.Condition{
 		Type: observed.Planned, Status: observed.True, Reason: observed.Removed, Key: key,

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"text/template"
 
+	"github.com/pgctrl/pgctrl/pkg/controllers/certificate"
 	"github.com/pgctrl/pgctrl/pkg/controllers/topology"
 	"github.com/pgctrl/pgctrl/pkg/desired"
 	"github.com/pgctrl/pgctrl/pkg/keys"
@@ -46,15 +47,16 @@ type view struct {
 	Dynamic  map[string]any
 	Tags     map[string]any
 	Watchdog string
+	TLS      *certificate.Use
 	// AllV4 or its IPv6 sister is where the REST API listens.
 	All string
 }
 
 // render is the content of one member's file.
-func render(l keys.Layout, t *topology.Topology, m *desired.Member, dynamic map[string]any) string {
+func render(l keys.Layout, t *topology.Topology, m *desired.Member, dynamic map[string]any, tls *certificate.Use) string {
 	v := view{
 		Layout: l, Cluster: t.Docs.Name, Member: m, HBA: HBARules(t.Docs, t.Members, m.Offline), Formed: t.Formed,
-		Dynamic: dynamic, Tags: tags(m), Watchdog: t.Docs.Postgres.Watchdog, All: "0.0.0.0",
+		Dynamic: dynamic, Tags: tags(m), Watchdog: t.Docs.Postgres.Watchdog, All: "0.0.0.0", TLS: tls,
 	}
 	for _, o := range t.Members {
 		if o.Name == m.Name {

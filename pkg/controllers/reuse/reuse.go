@@ -4,13 +4,14 @@
 // what they read takes a tenth of the time of thinking about it again.
 //
 // A controller is a function of what it reads, so its answer holds while every read
-// that it made gives the same keys at the same revisions. What may depend on the time
-// says so by Result.After and is never used again.
+// that it made gives the same keys at the same revisions. What depends on the time says
+// by Result.After for how long it does not, and is not used again after that.
 package reuse
 
 import (
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/pgctrl/pgctrl/internal/memo"
 	"github.com/pgctrl/pgctrl/pkg/controllers"
@@ -46,6 +47,8 @@ type answer struct {
 	given bool
 	controllers.Result
 	reads []read
+	// made is when, and until when it holds; zero: for ever.
+	made, until time.Time
 }
 
 // Plan implements controllers.Controller.
@@ -53,8 +56,12 @@ func (c *controller) Plan(in controllers.Input) (controllers.Result, error) {
 	a := c.newest.Get(question{in.Cluster, in.Layout}, func() *answer { return &answer{} })
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.given && a.holds(in.Snapshot) {
-		return a.Result, nil
+	if a.given && a.good(in.Now) && a.holds(in.Snapshot) {
+		res := a.Result
+		if !a.until.IsZero() {
+			res.After = a.until.Sub(in.Now)
+		}
+		return res, nil
 	}
 	a.given = false // also when the controller panics
 	r := &recorder{s: in.Snapshot}
@@ -62,8 +69,17 @@ func (c *controller) Plan(in controllers.Input) (controllers.Result, error) {
 	res, err := c.Controller.Plan(in)
 	// Who appends to a list of an answer must not write into everybody's.
 	res.Outputs, res.Conditions = slices.Clip(res.Outputs), slices.Clip(res.Conditions)
-	if err == nil && res.After == 0 && !r.moving {
-		a.given, a.Result, a.reads = true, res, r.reads
+	if err == nil && !r.moving {
+		a.given, a.Result, a.reads, a.made, a.until = true, res, r.reads, in.Now, time.Time{}
+		if res.After > 0 {
+			a.until = in.Now.Add(res.After)
+		}
 	}
 	return res, err
+}
+
+// good reports whether the time has not made another answer of it. A clock that was set
+// back gets a new one as well.
+func (a *answer) good(now time.Time) bool {
+	return a.until.IsZero() || !now.Before(a.made) && now.Before(a.until)
 }

@@ -42,8 +42,9 @@ func (c *teller) Plan(in controllers.Input) (controllers.Result, error) {
 	case string(first.Value) == "4":
 		text += fmt.Sprint(s.Revision())
 	default:
-		text += in.Now.String()
-		res.After = time.Minute
+		minute := in.Now.Truncate(time.Minute)
+		text += minute.String()
+		res.After = minute.Add(time.Minute).Sub(in.Now)
 	}
 	res.Outputs = []controllers.Output{{Key: "/out", Value: []byte(text)}}
 	return res, nil
@@ -69,11 +70,11 @@ func TestAnswersAreThoseOfTheController(t *testing.T) {
 			case "back":
 				m.At = rapid.Int64Range(0, m.At).Draw(t, "revision")
 			}
-			in := controllers.Input{Cluster: "pg-test", Snapshot: m, Now: time.Unix(int64(i), 0)}
+			in := controllers.Input{Cluster: "pg-test", Snapshot: m, Now: time.Unix(int64(20*i)+rapid.Int64Range(-30, 30).Draw(t, "clock"), 0)}
 			want, _ := plain.Plan(in)
 			got, _ := c.Plan(in)
-			if string(got.Outputs[0].Value) != string(want.Outputs[0].Value) {
-				t.Fatalf("step %d: answered\n%swant\n%s", i, got.Outputs[0].Value, want.Outputs[0].Value)
+			if string(got.Outputs[0].Value) != string(want.Outputs[0].Value) || got.After != want.After {
+				t.Fatalf("step %d: answered\n%s%s, want\n%s%s", i, got.Outputs[0].Value, got.After, want.Outputs[0].Value, want.After)
 			}
 		}
 	})
@@ -94,7 +95,9 @@ func TestAnswersServeAgain(t *testing.T) {
 		{func() { m.Keys["/b/1"] = kv.KV{Key: "/b/1", ModRevision: 9} }, 1}, // nobody read it
 		{func() { m.Keys["/c/2"] = kv.KV{Key: "/c/2", ModRevision: 9} }, 2},
 		{func() { m.Keys["/a/1"] = kv.KV{Key: "/a/1", Value: []byte("5"), ModRevision: 10} }, 3},
-		{func() {}, 4}, // it depends on the time
+		{func() { in.Now = in.Now.Add(59 * time.Second) }, 3}, // it depends on the time, and is good for a minute
+		{func() { in.Now = in.Now.Add(time.Second) }, 4},
+		{func() { in.Now = in.Now.Add(-time.Minute) }, 5},
 	} {
 		step.change()
 		if _, err := c.Plan(in); err != nil || inner.asked != step.asked {

@@ -39,7 +39,7 @@ func (c Controller) Inputs() []controllers.Access {
 			covered := slices.ContainsFunc(in, func(b controllers.Access) bool {
 				return b.Family == a.Family && (b.Part == "" || b.Part == a.Part) && (b.Fleet || !a.Fleet)
 			})
-			if a.Family != keys.Secrets && !covered {
+			if a.Family != keys.Secrets && a.Family != keys.Authorities && !covered {
 				in = append(in, a)
 			}
 		}
