@@ -73,6 +73,7 @@ type concern struct {
 	fights   map[drift]*fight // how often each drift came back
 	reset    bool             // HAProxy was reloaded: routes assert everything again
 	report   observed.Report
+	shown    shown // to clients that come with TLS
 	// removed says what became of a removal, once all of it is done; empty before.
 	removed string
 

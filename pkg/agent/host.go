@@ -44,6 +44,9 @@ type Host struct {
 	// Repairs returns, once each, what the Router undid of what was set by hand in a
 	// unit's running program; nil: it does not say.
 	Repairs func(unit string) []Repair
+	// Expires is until when the certificate is good that a unit's program shows to clients,
+	// and the file that it is in; the zero time: it shows none. Nil: nobody says.
+	Expires func(u plan.Unit) (at time.Time, file string)
 	// Contested reports whether the Router's last Assert found a read-write server of
 	// the unit that is held up although its check gets no answer; nil: it does not say.
 	Contested func(unit string) bool

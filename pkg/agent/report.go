@@ -24,7 +24,9 @@ import (
 // time etcd could be told they are no longer true. It is made once the view is fresh.
 func (c *cluster) submit(con *concern, conds []observed.Condition, s state, now time.Time) {
 	say := fresh(s.view, now) || s.back || c.foreign()
+	shown := c.shownBy(con)
 	c.mu.Lock()
+	con.shown = shown
 	r := c.composeLocked(con, conds, s, now)
 	con.report = r
 	c.unsaid = c.unsaid || !say
@@ -74,6 +76,7 @@ func (c *cluster) composeLocked(con *concern, conds []observed.Condition, s stat
 		if c.altered != "" {
 			r.Conditions = append(r.Conditions, altered(c.name, own, c.altered))
 		}
+		con.reportCertificate(&r, own, now)
 		if c.replication != "" {
 			r.Facts[observed.FactReplication] = c.replication
 		}

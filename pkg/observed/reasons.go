@@ -65,6 +65,7 @@ const (
 	RecordLost         Reason = "RecordLost"
 	LeaderChanged      Reason = "LeaderChanged"
 	AlteredByHand      Reason = "AlteredByHand"
+	CertificateExpires Reason = "CertificateExpires"
 )
 
 // Meaning explains every reason in one sentence.
@@ -131,5 +132,6 @@ var Meaning = map[Reason]string{
 	RecordLost:         "Patroni has the cluster and pgctrl's record of how it formed is gone; nothing is planned until the record is put back",
 	LeaderChanged:      "the leader is another one than when an act was asked for; nothing was done",
 	AlteredByHand:      "ALTER SYSTEM set a parameter past the documents; it is left so and wins over them on that member until it is reset",
+	CertificateExpires: "the certificate that a member shows to clients is good for less than 30 days, or not at all; clients that check it will be refused",
 	Internal:           "a fault in pgctrl itself; the log has the details",
 }

@@ -215,6 +215,11 @@ const (
 	FactForked = "forked_timeline"
 )
 
+// FactCertificateExpires is the fact of a postgres report that says until when the
+// certificate is good that the member shows to clients, as a time of RFC 3339. It is
+// absent while it shows none.
+const FactCertificateExpires = "certificate_expires"
+
 // Condition returns the report's condition of the given type.
 func (r Report) Condition(t Type) (Condition, bool) {
 	for _, c := range r.Conditions {

@@ -12,7 +12,7 @@ import (
 var notes = []observed.Reason{
 	observed.NoServer, observed.PendingRestart, observed.PatroniPaused, observed.StandbyCluster, observed.Unmanaged,
 	observed.FixedAtForming, observed.MisplacedKey, observed.PatroniTooOld, observed.StoreNotRedundant,
-	observed.StoreFilling, observed.SnapshotFailed, observed.Removed, observed.AlteredByHand,
+	observed.StoreFilling, observed.SnapshotFailed, observed.Removed, observed.AlteredByHand, observed.CertificateExpires,
 }
 
 // urgency orders the other reasons: first what keeps clients from their data, then

@@ -141,7 +141,7 @@ func worthSaying(c observed.Condition) bool {
 	case observed.NoLeader, observed.NotConfirmed, observed.StandbyCluster, observed.PatroniTooOld, observed.PatroniPaused:
 		return false
 	}
-	return c.Bad() || c.Reason == observed.Frozen || c.Reason == observed.AlteredByHand || c.Reason == observed.Removed || c.Reason == observed.Overridden
+	return c.Bad() || c.Reason == observed.Frozen || c.Reason == observed.AlteredByHand || c.Reason == observed.CertificateExpires || c.Reason == observed.Removed || c.Reason == observed.Overridden
 }
 
 // count adds up the nodes that are to have something, and those that have it all.

@@ -46,6 +46,7 @@ type Host struct {
 	hands    []agent.Repair
 	// slowInventory is how long it takes to ask programs for their versions.
 	slowInventory time.Duration
+	expires       time.Time
 	diffs         int
 	pending       bool              // a value waits for a restart
 	applied       func(unit string) // after each Apply of a unit; may be nil
@@ -79,6 +80,11 @@ func (h *Host) Wire() agent.Host {
 		Router: router{h}, Postgres: func(string, plan.Member) agent.PostgresWatcher { return watcher{h} },
 		Pooler: func(string) agent.PoolerWatcher { return poolerWatcher{h.pooler} },
 		Peers:  peers{h}, Inventory: inventory{h}, Takeover: takeover{h}, Watcher: events{h}, Repairs: h.repairs, Contested: h.contested,
+		Expires: func(plan.Unit) (time.Time, string) {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			return h.expires, "/etc/ssl/db.crt"
+		},
 		SetAside: func(_ context.Context, data, uid string) (string, error) {
 			h.mu.Lock()
 			defer h.mu.Unlock()
@@ -87,6 +93,13 @@ func (h *Host) Wire() agent.Host {
 		},
 		Addresses: h.addrs, Patroni: loopback{h}, Acts: acts{h},
 	}
+}
+
+// SetExpires sets until when the certificate is good that PostgreSQL shows.
+func (h *Host) SetExpires(at time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.expires = at
 }
 
 // SetPostgres sets what the local PostgreSQL answers from now on.

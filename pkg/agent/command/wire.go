@@ -89,6 +89,7 @@ func wire(cfg config.Config, rhythm beat.Beat, log *zap.Logger) (wired, error) {
 			Peers: peers{}, Inventory: inv, Takeover: takeover{inv},
 			SetAside:  func(_ context.Context, data, uid string) (string, error) { return postgres.SetAside(data, uid) },
 			Addresses: addresses, Patroni: loopback{}, Acts: acts{},
+			Expires: hostpatroni.Expires,
 			Watcher: events, Repairs: setByHand(router), Contested: router.Contested,
 		},
 		inventory: inv,

@@ -11,6 +11,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 
+	"github.com/pgctrl/pgctrl/pkg/host/certificate"
 	"github.com/pgctrl/pgctrl/pkg/host/postgres"
 	"github.com/pgctrl/pgctrl/pkg/plan"
 )
@@ -26,6 +27,8 @@ type Local struct {
 	BinDir   string
 	Headers  map[string]string
 	Tags     map[string]any
+	// Shows is what PostgreSQL shows to clients that come with TLS.
+	Shows certificate.Files
 }
 
 // file is the configuration as far as Local goes.
@@ -79,6 +82,7 @@ func ParseLocal(content []byte) (Local, error) {
 		first, _, _ := strings.Cut(dirs, ",")
 		l.Postgres.Dir = strings.TrimSpace(first)
 	}
+	l.Shows = filesOf(f.PostgreSQL.Parameters)
 	return l, nil
 }
 

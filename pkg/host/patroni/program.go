@@ -9,12 +9,14 @@ import (
 	"os/exec"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"go.uber.org/zap"
 
+	"github.com/pgctrl/pgctrl/pkg/host/certificate"
 	"github.com/pgctrl/pgctrl/pkg/host/postgres"
 	"github.com/pgctrl/pgctrl/pkg/host/unit"
 	"github.com/pgctrl/pgctrl/pkg/observed"
@@ -62,7 +64,10 @@ type before struct {
 	errors   []string
 }
 
-var _ unit.Program = (*Program)(nil)
+var (
+	_ unit.Program  = (*Program)(nil)
+	_ unit.Outsider = (*Program)(nil)
+)
 
 // NewProgram makes a program.
 func NewProgram(o Options) *Program {
@@ -110,6 +115,11 @@ func (p *Program) Validate(ctx context.Context, s unit.Staged) error {
 	doc, problems := checkLocal(content)
 	if len(problems) == 0 {
 		if problems, err = checkParameters(ctx, binDir(doc), fileParameters(doc)); err != nil {
+			return err
+		}
+	}
+	if len(problems) == 0 {
+		if err := asPostgres.Check(shows(doc), s.Paths, time.Now()); err != nil {
 			return err
 		}
 	}
@@ -202,7 +212,10 @@ func (p *Program) Prove(ctx context.Context, u plan.Unit) error {
 		}
 		switch {
 		case err == nil && len(missing) == 0 && moved:
-			return p.newErrors(ctx, u, pg, b, reloaded)
+			if err := p.newErrors(ctx, u, pg, b, reloaded); err != nil || b.loadedAt.IsZero() || !l.Shows.Any() {
+				return err
+			}
+			return certificate.Prove(ctx, strconv.Itoa(l.Postgres.Port), l.Shows)
 		case err == nil && len(missing) > 0 && moved && reloaded && !b.loadedAt.IsZero() && time.Since(movedAt) > p.o.Settle:
 			return p.rejected(u, "Patroni kept its old configuration: it does not show "+strings.Join(missing, ", ")+" of the new file")
 		}

@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/pgctrl/pgctrl/pkg/host/certificate"
 	"github.com/pgctrl/pgctrl/pkg/host/unit"
 	"github.com/pgctrl/pgctrl/pkg/observed"
 	"github.com/pgctrl/pgctrl/pkg/plan"
@@ -69,7 +70,10 @@ func (o Options) withDefaults() Options {
 // Program says how PgBouncer's configuration is validated, reloaded and proved.
 type Program struct{ o Options }
 
-var _ unit.Program = (*Program)(nil)
+var (
+	_ unit.Program  = (*Program)(nil)
+	_ unit.Outsider = (*Program)(nil)
+)
 
 // NewProgram makes the program.
 func NewProgram(o Options) *Program { return &Program{o: o.withDefaults()} }
@@ -122,6 +126,7 @@ func (p *Program) Prove(ctx context.Context, u plan.Unit) error {
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
+	var refused *plan.Refusal
 	for {
 		different, err := p.proof(ctx, u.Unit, want)
 		switch {
@@ -130,6 +135,8 @@ func (p *Program) Prove(ctx context.Context, u plan.Unit) error {
 		case err == nil:
 			return &plan.Refusal{Reason: observed.Rejected, Next: "journalctl -n 30 -u " + u.Unit,
 				Message: fmt.Sprintf("pgbouncer did not take %s: %s", path, list(different))}
+		case errors.As(err, &refused):
+			return err
 		}
 		select {
 		case <-ctx.Done():
@@ -150,7 +157,33 @@ func (p *Program) proof(ctx context.Context, name string, want config) ([]string
 	if err != nil || len(different) > 0 {
 		return different, err
 	}
-	return nil, listens(ctx, want["pgbouncer"]["listen_port"])
+	port := want["pgbouncer"]["listen_port"]
+	if err := listens(ctx, port); err != nil {
+		return nil, err
+	}
+	// It shows the settings of files that it could not use, and says nothing.
+	return nil, certificate.Prove(ctx, port, shows(want))
+}
+
+// shows are the files with what it shows to clients.
+func shows(c config) certificate.Files {
+	set := c["pgbouncer"]
+	if set["client_tls_sslmode"] == "" {
+		return certificate.Files{}
+	}
+	return certificate.Files{Certificate: set["client_tls_cert_file"], Key: set["client_tls_key_file"]}
+}
+
+func (p *Program) judge() certificate.Judge { return certificate.Judge{User: p.o.User} }
+
+// Outside implements unit.Outsider.
+func (p *Program) Outside(content map[string][]byte) string {
+	for path, b := range content {
+		if strings.HasSuffix(path, ".ini") {
+			return p.judge().Outside(shows(read(string(b))), func(path string) bool { return content[path] != nil })
+		}
+	}
+	return ""
 }
 
 // listens reports whether anybody takes connections on a port of this host.

@@ -37,6 +37,8 @@ type rig struct {
 	systemd  *systemdtest.Fake
 	cmd      *exec.Cmd
 	restart  int
+	// secret is what the unit's files are filled with.
+	secret func(name string) ([]byte, bool)
 }
 
 func newRig(t *testing.T) *rig {
@@ -49,6 +51,7 @@ func newRig(t *testing.T) *rig {
 		t.Fatal(err)
 	}
 	r := &rig{t: t, dir: dir, port: freePort(t), systemd: &systemdtest.Fake{}}
+	r.secret = func(string) ([]byte, bool) { return []byte("hushhush"), true }
 	t.Cleanup(func() { r.kill(syscall.SIGKILL); os.RemoveAll(dir) })
 	for _, d := range []string{"", "etc", "run", "run/pg", "scratch"} {
 		if err := errors.Join(os.MkdirAll(filepath.Join(dir, d), 0o755), os.Chmod(filepath.Join(dir, d), 0o755)); err != nil {
@@ -75,7 +78,7 @@ func newRig(t *testing.T) *rig {
 	r.programs = map[string]unit.Program{plan.Pooler: r.program}
 	r.driver = unit.New(unit.Options{
 		StateDir: filepath.Join(dir, "state"), Systemd: r.systemd, Programs: r.programs,
-		Secret: func(string) ([]byte, bool) { return []byte("hushhush"), true },
+		Secret: func(name string) ([]byte, bool) { return r.secret(name) },
 		// What it dies of, it dies of at once here; the driver's own tests wait longer.
 		Survive:    300 * time.Millisecond,
 		AllowPaths: []string{filepath.Join(dir, "etc")}, AllowUnits: []string{testUnit},
@@ -287,7 +290,7 @@ func TestAcceptsGoldens(t *testing.T) {
 			t.Fatal(err)
 		}
 		u := plan.Unit{Unit: testUnit, Program: plan.Pooler, Files: []plan.File{{Path: "/etc/pgbouncer/pg.ini", Content: string(b)}}}
-		s := unit.Staged{Unit: u, Paths: map[string]string{"/etc/pgbouncer/pg.ini": f, "/etc/pgbouncer/pg.users": users}}
+		s := unit.Staged{Unit: u, Paths: map[string]string{"/etc/pgbouncer/pg.ini": f, "/etc/pgbouncer/pg-test.users": users}}
 		if err := r.program.Validate(context.Background(), s); err != nil {
 			t.Errorf("%s: %v", f, err)
 		}

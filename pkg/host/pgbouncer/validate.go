@@ -34,6 +34,9 @@ func (p *Program) Validate(ctx context.Context, s unit.Staged) error {
 	if err := p.checkPort(s.Unit.Unit, want); err != nil {
 		return err
 	}
+	if err := p.judge().Check(shows(want), s.Paths, time.Now()); err != nil {
+		return err
+	}
 	dir, err := os.MkdirTemp(p.o.ScratchDir, "pgbouncer-check-")
 	if err != nil {
 		return fmt.Errorf("validate %s: %w", path, err)
@@ -65,6 +68,7 @@ func scratch(dir string, s unit.Staged, path string, as *syscall.Credential) (in
 		return give(name, as)
 	}
 	config := ""
+	mine := map[string]string{} // by the final path
 	for final, staged := range s.Paths {
 		b, err := os.ReadFile(staged)
 		if err != nil {
@@ -74,10 +78,14 @@ func scratch(dir string, s unit.Staged, path string, as *syscall.Credential) (in
 			config = string(b)
 			continue
 		}
-		mine := filepath.Join(dir, filepath.Base(final))
-		with["auth_file"] = mine
-		if err := put(mine, string(b)); err != nil {
+		mine[final] = filepath.Join(dir, filepath.Base(final))
+		if err := put(mine[final], string(b)); err != nil {
 			return "", err
+		}
+	}
+	for key, value := range read(config)["pgbouncer"] {
+		if path, staged := mine[value]; staged {
+			with[key] = path
 		}
 	}
 	ini = filepath.Join(dir, filepath.Base(path))

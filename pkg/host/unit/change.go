@@ -47,7 +47,7 @@ func (t *task) change(ctx context.Context) error {
 		return t.refuseAfter(ctx, err)
 	}
 	t.step("before commit")
-	t.rec.Loaded = &loaded{Hash: t.want.hash, Unit: t.want.unit, Files: t.want.files}
+	t.rec.Loaded = &loaded{Hash: t.want.hash, Unit: t.want.unit, Files: t.want.files, Outside: t.want.outside}
 	t.rec.Change, t.rec.Refused, t.rec.Repair = nil, nil, false
 	return t.save(settled)
 }

@@ -46,6 +46,8 @@ func (t *task) diff(ctx context.Context) (plan.Diff, error) {
 	case rec.Loaded != nil && rec.Loaded.Hash == t.want.hash:
 	case rec.Refused.stands(t.want.hash, t.version(), time.Now()):
 		out = append(out, "this configuration was refused")
+	case rec.Loaded != nil && rec.Loaded.Outside != t.want.outside && sameSource(rec.Loaded.Unit, t.want.unit):
+		out = append(out, "a file that it names has other content")
 	default:
 		out = append(out, "this configuration was never loaded")
 	}

@@ -54,6 +54,8 @@ type loaded struct {
 	Hash  string         `json:"hash"`
 	Unit  plan.Unit      `json:"unit"` // as planned: without secrets
 	Files files.Snapshot `json:"files"`
+	// Outside is what the files named beyond themselves.
+	Outside string `json:"outside,omitempty"`
 }
 
 // change is one change from a known state.

@@ -76,6 +76,13 @@ type Program interface {
 	Restart() bool
 }
 
+// Outsider is a Program whose configuration names files that are not the unit's own.
+type Outsider interface {
+	// Outside identifies what is in them, empty when there are none: with another answer
+	// it is another configuration. content has the unit's files as they are to be.
+	Outside(content map[string][]byte) string
+}
+
 // Systemd is what the driver needs of it.
 type Systemd interface {
 	Status(ctx context.Context, unit string) (systemd.State, error)

@@ -21,6 +21,8 @@ type want struct {
 	unit  plan.Unit
 	files files.Snapshot
 	hash  string
+	// outside is what the files name beyond themselves (Outsider).
+	outside string
 	// secrets are the values that stand in the files, to keep them out of messages.
 	secrets []string
 }
@@ -57,10 +59,18 @@ func (d *Driver) resolve(u plan.Unit) (want, error) {
 		}
 		w.files = append(w.files, s)
 	}
+	if o, ok := d.opts.Programs[u.Program].(Outsider); ok {
+		content := map[string][]byte{}
+		for _, f := range w.files {
+			content[f.Path] = f.Content
+		}
+		w.outside = o.Outside(content)
+	}
 	b, err := json.Marshal(struct {
 		Unit, Program string
 		Files         files.Snapshot
-	}{u.Unit, u.Program, w.files})
+		Outside       string `json:",omitempty"`
+	}{u.Unit, u.Program, w.files, w.outside})
 	if err != nil {
 		return w, fmt.Errorf("hash %s: %w", u.Unit, err)
 	}
