@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -10,9 +11,10 @@ import (
 
 func (a *app) secretCommand() *cobra.Command {
 	c := &cobra.Command{
-		Use: "secret", Short: "The passwords that pgctrl made",
-		Long: "Secrets are made once, when a cluster forms or a user is added, unless one is given.\n" +
-			"They are shown only by this command.",
+		Use: "secret", Short: "The passwords and certificates that pgctrl made",
+		Long: "Secrets are made once, when a cluster forms or a user is added, unless one is given;\n" +
+			"certificates when a cluster gets TLS, and again and again. They are shown only by this\n" +
+			"command. The key that signs certificates is not among them.",
 	}
 	c.AddCommand(a.secretShow(), a.secretList())
 	return c
@@ -21,7 +23,7 @@ func (a *app) secretCommand() *cobra.Command {
 func (a *app) secretShow() *cobra.Command {
 	return &cobra.Command{
 		Use: "show <cluster> <name>", Short: "Print one secret", Args: cobra.ExactArgs(2),
-		Example: "  pgctrl secret show pg-test postgres\n  pgctrl secret show pg-test users/app",
+		Example: "  pgctrl secret show pg-test postgres\n  pgctrl secret show pg-test users/app\n  pgctrl secret show pg-test tls/authority > ca.crt",
 		ValidArgsFunction: a.complete(completeClusters, func(_ *live, args []string, _ string) []string {
 			return nil // secrets are not read for completion
 		}),
@@ -36,7 +38,7 @@ func (a *app) secretShow() *cobra.Command {
 				return err
 			}
 			if ok {
-				fmt.Fprintln(a.Out, string(e.Value))
+				fmt.Fprintln(a.Out, strings.TrimRight(string(e.Value), "\n")) // a certificate has an end of its own
 				return nil
 			}
 			return a.noSecret(cmd, cluster, name)

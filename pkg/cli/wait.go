@@ -269,6 +269,7 @@ func (a *app) awaitCluster(ctx context.Context, f *follower, name string, rev in
 		if err != nil {
 			return err
 		}
+		url = secureURL(docs, url, "")
 		gap := "      "
 		if a.out.width > 0 && len(url)+len(name)+50 > a.out.width {
 			gap = "\n         "
