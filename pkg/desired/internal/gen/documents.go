@@ -32,9 +32,13 @@ var samples = map[string]sample{
 	"members":   {name: "pg-test-3", base: []string{"node=pg3"}},
 	"pgbouncer": {},
 	"nodes":     {"pg1", []string{"address=10.10.10.11"}, map[string][]string{"clusters": {"roles=[proxy]"}}},
-	"postgres":  {},
-	"services":  {name: "reports", base: []string{"port=5440", "role=replica"}},
-	"vip":       {},
+	"postgres": {"", nil, map[string][]string{
+		"tls_certificate": {"tls=allow", "tls_key=/etc/ssl/pg-test/server.key"},
+		"tls_key":         {"tls=allow", "tls_certificate=/etc/ssl/pg-test/server.crt"},
+		"tls_authority":   {"tls=allow"}, "tls_names": {"tls=allow"},
+	}},
+	"services": {name: "reports", base: []string{"port=5440", "role=replica"}},
+	"vip":      {},
 }
 
 func page() string {

@@ -18,6 +18,7 @@ func TestExamplesAreTrue(t *testing.T) {
 		kv.KV{Key: l.Node("pg1"), Value: []byte("address: 10.10.10.11")},
 		kv.KV{Key: l.Node("pg2"), Value: []byte("address: 10.10.10.12")},
 		kv.KV{Key: l.Node("pg3"), Value: []byte("address: 10.10.10.13")},
+		kv.KV{Key: l.ClusterDoc(cluster, "postgres"), Value: []byte("tls: allow")}, // for rules about hostssl
 		kv.KV{Key: l.ClusterDoc(cluster, "members/pg-test-1"), Value: []byte("node: pg1")},
 		kv.KV{Key: l.ClusterDoc(cluster, "members/pg-test-2"), Value: []byte("node: pg2")},
 		kv.KV{Key: l.ClusterDoc(cluster, "members/pg-test-3"), Value: []byte("node: pg3")},
