@@ -74,6 +74,10 @@ func TestMintCertificates(t *testing.T) {
 // TestMintFromElsewhere: nothing is made of a key that is no authority of the controller's
 // own cluster, which would copy it to where others may read it.
 func TestMintFromElsewhere(t *testing.T) {
+	authority, err := pki.NewAuthority("another", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, from := range map[string]string{
 		"another cluster's": layout.AuthorityKey("pg-test2"),
 		"a secret":          layout.Secret("pg-test", "postgres"),
@@ -89,7 +93,7 @@ func TestMintFromElsewhere(t *testing.T) {
 					return r, nil
 				}
 				if from != "" {
-					f.etcd.Put(from, "anything")
+					f.etcd.Put(from, string(authority))
 				}
 				f.member("pg-test", "x")
 				if e := f.leader(c); result(e, "postgres", resultError) == 0 {

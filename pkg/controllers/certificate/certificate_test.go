@@ -98,6 +98,20 @@ func (w *world) answer(node, concern string) bool {
 	return true
 }
 
+// unanswered reports whether a node has not said of a plan that it is in force.
+func (w *world) unanswered() bool {
+	for _, n := range nodes {
+		for _, concern := range []string{"postgres", "pgbouncer"} {
+			e, _ := w.Get(l.PlanKey(n, cluster, concern))
+			r, ok := observed.Read[observed.Report](w, l.ObservedKey(n, cluster, concern))
+			if !ok || !r.Done(e.ModRevision) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // certificates are the secrets with servers' certificates that exist.
 func (w *world) certificates() []string {
 	var out []string
@@ -146,6 +160,7 @@ func TestRenewals(t *testing.T) {
 		change()
 		for i := 0; ; i++ {
 			w.step()
+			w.step() // before anybody has answered
 			all := w.certificates()
 			for _, n := range nodes {
 				for _, s := range w.named(n) {
@@ -155,17 +170,14 @@ func TestRenewals(t *testing.T) {
 				}
 			}
 			moved := !slices.ContainsFunc(nodes, func(n string) bool { return slices.Contains(w.named(n), before[0]) })
-			if !moved && !slices.Contains(all, before[0]) {
+			if (!moved || w.unanswered()) && !slices.Contains(all, before[0]) {
 				t.Fatalf("%s: %s went while a node has it", name, before[0])
 			}
-			if moved || i > 30 {
+			if moved && !w.unanswered() || i > 100 {
 				break
 			}
-			// One agent at a time, as they would.
-			for _, n := range nodes {
-				w.answer(n, "postgres")
-				w.answer(n, "pgbouncer")
-			}
+			// One agent and one concern at a time.
+			_ = w.answer(nodes[i%3], "postgres") || w.answer(nodes[i%3], "pgbouncer")
 		}
 		w.settle()
 		after := w.certificates()
@@ -240,6 +252,11 @@ func TestAuthorityLost(t *testing.T) {
 		return c.Reason == observed.RecordLost && c.Key == l.AuthorityKey(cluster) && c.Next != ""
 	}) {
 		t.Errorf("nobody says so: %v", r.Conditions)
+	}
+	w.set("tls: require\n") // and everything else goes on
+	w.settle()
+	if e, _ := w.Get(l.PlanKey("pg3", cluster, "pgbouncer")); !strings.Contains(string(e.Value), "client_tls_sslmode = require") {
+		t.Error("a change waits for a certificate that will not come")
 	}
 	public, _ := w.Get(l.Secret(cluster, keys.TLSAuthority))
 	w.set("tls: off\n")
@@ -325,4 +342,17 @@ func TestPeriods(t *testing.T) {
 func newDocs(t testing.TB) *desired.Cluster {
 	t.Helper()
 	return desired.Load(kv.NewMap(kv.KV{Key: l.ClusterDoc(cluster, "postgres"), Value: []byte("tls: allow"), ModRevision: 1}), l, cluster, "postgres")
+}
+
+// TestForget: nothing of a cluster that is gone is left to sign or to show.
+func TestForget(t *testing.T) {
+	w := newWorld(t, "tls: allow\n")
+	out := certificate.Forget(controllers.Input{Cluster: cluster, Layout: l, Now: w.now, Snapshot: w.Map})
+	controllertest.Apply(w.Map, controllers.Result{Outputs: out})
+	if left := w.Range(l.TLSSecrets(cluster)); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+	if _, ok := w.Get(l.AuthorityKey(cluster)); ok {
+		t.Error("the authority is left")
+	}
 }
