@@ -128,7 +128,7 @@ func (a *app) perform(ctx context.Context, f *follower, o operation, act plan.Ac
 	id := fmt.Sprintf("%s-%s-1", act, strconv.FormatInt(a.deps.Now().UnixMilli(), 36))
 	key, result := l.layout.StepKey(m.Node, id), l.layout.ResultKey(m.Node, id)
 	s := plan.Step{
-		Schema: plan.Schema, Act: act, Cluster: o.cluster, Member: m.Name, Store: o.store, UID: o.formed.UID,
+		Schema: plan.SchemaSteps, Act: act, Cluster: o.cluster, Member: m.Name, Store: o.store, UID: o.formed.UID,
 		Epoch: plan.Epoch(o.status.Epoch), Pending: pending, By: whoami(a.deps.Getenv),
 	}
 	ops := []store.Op{store.Put(key, observed.Encode(s))}

@@ -24,6 +24,7 @@ const Schema = SchemaTLS
 const (
 	SchemaFirst = 1 // units, Patroni's dynamic configuration, addresses
 	SchemaSQL   = 2 // SQL objects
+	SchemaSteps = 2 // every agent that does steps knows it
 	SchemaTLS   = 3 // certificates in files
 )
 
