@@ -1,6 +1,7 @@
 package status
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -61,8 +62,23 @@ func (s *shown) Get(key string) (kv.KV, bool) {
 	return kv.KV{Key: key, ModRevision: rev, CreateRevision: rev}, true
 }
 
-// Range implements kv.Snapshot.
-func (s *shown) Range(prefix string) []kv.KV { return s.declared(prefix, s.Snapshot.Range(prefix)) }
+// Range implements kv.Snapshot. Of secrets it shows those that a plan names.
+func (s *shown) Range(prefix string) []kv.KV {
+	if strings.HasPrefix(prefix, s.secrets) {
+		return s.named(prefix)
+	}
+	return s.declared(prefix, s.Snapshot.Range(prefix))
+}
+
+func (s *shown) named(prefix string) (out []kv.KV) {
+	for _, name := range slices.Sorted(maps.Keys(s.revisions)) {
+		if key := s.secrets + name; strings.HasPrefix(key, prefix) {
+			e, _ := s.Get(key)
+			out = append(out, e)
+		}
+	}
+	return out
+}
 
 // GetShort and RangeShort implement kv.Shortened.
 func (s *shown) GetShort(key string) (kv.KV, bool) {
@@ -74,6 +90,9 @@ func (s *shown) GetShort(key string) (kv.KV, bool) {
 
 // RangeShort implements kv.Shortened.
 func (s *shown) RangeShort(prefix string) []kv.KV {
+	if strings.HasPrefix(prefix, s.secrets) {
+		return s.named(prefix)
+	}
 	return s.declared(prefix, kv.RangeShort(s.Snapshot, prefix))
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/pgctrl/pgctrl/pkg/controllers/controllertest"
 	"github.com/pgctrl/pgctrl/pkg/controllers/pgbouncer"
 	"github.com/pgctrl/pgctrl/pkg/controllers/postgres"
+	"github.com/pgctrl/pgctrl/pkg/controllers/status"
 	"github.com/pgctrl/pgctrl/pkg/controllers/topology"
 	"github.com/pgctrl/pgctrl/pkg/desired"
 	"github.com/pgctrl/pgctrl/pkg/keys"
@@ -354,5 +355,17 @@ func TestForget(t *testing.T) {
 	}
 	if _, ok := w.Get(l.AuthorityKey(cluster)); ok {
 		t.Error("the authority is left")
+	}
+}
+
+// TestStatusNeedsNoSecrets: who may not read any computes what the server would plan, also
+// once all plans are in force and what is left over is looked for. It was refused that.
+func TestStatusNeedsNoSecrets(t *testing.T) {
+	for _, doc := range []string{"{}", "tls: allow\n"} {
+		w := newWorld(t, doc)
+		controllertest.Run(t, status.New(both...), w.Map, cluster)
+		w.now = w.now.Add(91 * 24 * time.Hour)
+		w.settle()
+		controllertest.Run(t, status.New(both...), w.Map, cluster)
 	}
 }

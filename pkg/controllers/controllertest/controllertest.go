@@ -225,6 +225,11 @@ func (d *declared) Get(key string) (kv.KV, bool) {
 }
 
 func (d *declared) Range(prefix string) []kv.KV {
+	// Of a range of which nothing is declared the engine refuses the reading itself.
+	if ref, err := keys.Default.Parse(prefix + "x"); err == nil &&
+		!slices.ContainsFunc(d.access, func(a controllers.Access) bool { return a.Family == ref.Family }) {
+		d.t.Errorf("range over %s, of which nothing is declared", prefix)
+	}
 	var out []kv.KV
 	for _, e := range d.Map.Range(prefix) {
 		if ref, err := keys.Default.Parse(e.Key); err == nil && allowed(d.access, ref, d.cluster) {
