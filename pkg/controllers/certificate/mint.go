@@ -82,6 +82,16 @@ func lost(in controllers.Input, key string) observed.Condition {
 // stale are the certificates that no plan names, once every node has said that its plans
 // are in force: what a host has at the moment must be there for its agent to read again.
 func stale(in controllers.Input, t *topology.Topology, keep map[string]bool) []controllers.Output {
+	prefix := in.Layout.ClusterSecrets(in.Cluster)
+	var left []string
+	for _, e := range in.Snapshot.Range(in.Layout.TLSSecrets(in.Cluster)) {
+		if name := strings.TrimPrefix(e.Key, prefix); !keep[name] {
+			left = append(left, name)
+		}
+	}
+	if len(left) == 0 {
+		return nil // nearly always; looking at all plans takes longer
+	}
 	for _, concern := range concerns {
 		for _, s := range t.AllStored(in, concern) {
 			if s.Report == nil || !s.Report.Done(s.Revision) {
@@ -93,10 +103,9 @@ func stale(in controllers.Input, t *topology.Topology, keep map[string]bool) []c
 		}
 	}
 	var out []controllers.Output
-	prefix := in.Layout.ClusterSecrets(in.Cluster)
-	for _, e := range in.Snapshot.Range(in.Layout.TLSSecrets(in.Cluster)) {
-		if name := strings.TrimPrefix(e.Key, prefix); !keep[name] {
-			out = append(out, controllers.Output{Key: e.Key, Mode: controllers.Delete})
+	for _, name := range left {
+		if !keep[name] {
+			out = append(out, controllers.Output{Key: prefix + name, Mode: controllers.Delete})
 		}
 	}
 	return out
