@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -237,6 +238,14 @@ func TestTLS(t *testing.T) {
 		return nil
 	}))
 	noKeyAnywhere(ctx, t)
+	// The server's own status, which watchers read, is not the one that pgctrl computes.
+	ok(t, fleet.Until(ctx, 10*time.Second, "the server's status to be ready", func(ctx context.Context) error {
+		text, err := hosts.Get(ctx, hosts.Layout.StatusKey(cluster))
+		if err == nil && !strings.Contains(text, `"ready":true`) {
+			err = errors.New(text)
+		}
+		return err
+	}))
 
 	if got := untouched(ctx, t, false); got != programs {
 		t.Errorf("programs were restarted:\n%s\nwere\n%s", got, programs)
