@@ -311,3 +311,32 @@ func TestRemoval(t *testing.T) {
 		t.Error("it goes on")
 	}
 }
+
+// TestLookupWaitsForItsRole: a function that is granted to a role which is not there
+// yet is refused by PostgreSQL, and a cluster that forms says that it stopped.
+func TestLookupWaitsForItsRole(t *testing.T) {
+	m := controllertest.Load(t, "../postgres/testdata/small.txtar")
+	controllertest.Settle(t, postgres.New(), m, "pg-test")
+	controllertest.Put(m, "/pg/pg-test/leader", "pg-test-1")
+	controllertest.Settle(t, postgres.New(), m, "pg-test")
+	lookup := func() string {
+		t.Helper()
+		controllertest.Apply(m, controllertest.Run(t, New(), m, "pg-test"))
+		e, ok := m.Get(keys.Default.PlanKey("pg1", "pg-test", Concern))
+		if !ok {
+			t.Fatal("no plan")
+		}
+		p, err := plan.Decode(e.Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p.Resources[0].(plan.SQL).Lookup
+	}
+	controllertest.Delete(m, keys.Default.Secret("pg-test", "pooler"))
+	if got := lookup(); got != "" {
+		t.Errorf("lookup of %s while its password is being made", got)
+	}
+	if got := lookup(); got != pooler {
+		t.Errorf("lookup of %q with its password made", got)
+	}
+}

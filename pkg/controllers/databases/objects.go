@@ -27,12 +27,15 @@ type builder struct {
 }
 
 func (b *builder) sql(docs *desired.Cluster) plan.SQL {
-	out := plan.SQL{SQL: b.in.Cluster, Lookup: pooler}
+	out := plan.SQL{SQL: b.in.Cluster}
 	for _, r := range systemRoles() {
 		if r.Password != "" && !b.secret(r.Password, slices.Contains(minted, r.Password)) {
 			continue
 		}
 		out.Roles = append(out.Roles, r)
+		if r.Name == pooler {
+			out.Lookup = pooler // it is granted to a role that is there
+		}
 	}
 	wrong := b.problems(docs)
 	for _, u := range docs.UserList() {
