@@ -39,7 +39,7 @@ func upCommand(name *string) *cobra.Command {
 	cmd.Flags().IntVar(&pg, "pg", pg, "how many pgN hosts beside infra1")
 	cmd.Flags().StringSliceVar(&options.Hosts, "hosts", nil, "exactly these hosts instead")
 	cmd.Flags().StringVar(&options.Image, "image", "", "base image (default PGCTRL_LAB_IMAGE, or bookworm)")
-	cmd.Flags().StringVar(&options.Subnet, "subnet", "10.10.10.0/24", "the lab's /24; the machine is .1")
+	cmd.Flags().StringVar(&options.Subnet, "subnet", "", "the lab's /24, in which the machine is .1; without it PGCTRL_LAB_SUBNET, or 10.10.10.0/24")
 	cmd.Flags().BoolVar(&options.Fresh, "fresh", false, "remove what an earlier run left first")
 	return cmd
 }

