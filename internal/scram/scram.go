@@ -34,6 +34,16 @@ var form = regexp.MustCompile(`^SCRAM-SHA-256\$(\d+):([A-Za-z0-9+/=]+)\$([A-Za-z
 // Is reports whether a text is a verifier.
 func Is(text string) bool { return form.MatchString(text) }
 
+// Salt is a verifier's salt, in base64; empty: the text is no verifier. PostgreSQL tells
+// it to whoever begins to log in.
+func Salt(verifier string) string {
+	m := form.FindStringSubmatch(verifier)
+	if m == nil {
+		return ""
+	}
+	return m[2]
+}
+
 // Verifier makes a verifier of a password, another one each time. A password that is
 // one already, brought along from elsewhere, is taken as it is.
 func Verifier(password string) (string, error) {

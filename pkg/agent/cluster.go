@@ -72,6 +72,8 @@ type cluster struct {
 
 	vip *vip
 	sql *sqlWork
+	// logins is which of our own roles this node's PostgreSQL lets in.
+	logins *logins
 
 	pool pooler
 
@@ -107,7 +109,7 @@ func newCluster(a *Agent, name string) *cluster {
 	if c.led, err = a.keeper.loadLed(name); err != nil {
 		c.log.Error("which timeline this node's member led is not known any more", zap.Error(err))
 	}
-	c.vip, c.sql = newVIP(c), newSQLWork(c)
+	c.vip, c.sql, c.logins = newVIP(c), newSQLWork(c), newLogins(c)
 	c.drivers = a.o.Host.Drivers(name, c.secrets.lookup)
 	return c
 }
@@ -124,7 +126,7 @@ func poke(ch chan struct{}) {
 // run starts the cluster's goroutines and returns when all have ended.
 func (c *cluster) run(ctx context.Context) {
 	var wg sync.WaitGroup
-	for _, f := range []func(context.Context){c.routeLoop, c.confirmLoop, c.proofLoop, c.watchPostgres, c.watchPooler, c.keepLed, c.workLoop, c.stepLoop, c.vip.run, c.sql.run, c.follow} {
+	for _, f := range []func(context.Context){c.routeLoop, c.confirmLoop, c.proofLoop, c.watchPostgres, c.watchPooler, c.keepLed, c.workLoop, c.stepLoop, c.vip.run, c.sql.run, c.logins.run, c.follow} {
 		wg.Go(func() { f(ctx) })
 	}
 	wg.Wait()
@@ -198,6 +200,7 @@ func (c *cluster) changed(rev int64, cs []store.Change) {
 	}
 	if n.leader {
 		poke(c.sql.wake)
+		poke(c.logins.wake)
 	}
 	if before.Epoch != after.Epoch {
 		c.log.Info("leader key", zap.String("leader", after.Member), zap.Int64("epoch", int64(after.Epoch)), zap.String("before", before.Member))

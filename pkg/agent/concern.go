@@ -185,6 +185,7 @@ func (c *cluster) take() {
 	if len(es) > 0 {
 		poke(c.wakeRoutes)
 		poke(c.sql.wake)
+		poke(c.logins.wake)
 		poke(c.wakeConfirm)
 		poke(c.wakeLocal)
 		poke(c.wakePool)

@@ -25,6 +25,8 @@
 //	workLoop     plans: compare, apply, report; one concern after another
 //	sql.run      the only one that makes what is in the databases so, while this node's
 //	             member is the confirmed primary; nothing waits for its locks
+//	logins.run   asks this node's PostgreSQL, a replica too, which of pgctrl's own roles it
+//	             lets in, for whoever is to log in as them
 //	Watch        one for each unit: notes that it may have drifted, wakes workLoop
 //	vip.run      the only one that adds, refreshes and removes the virtual address, by
 //	             plan.Hold; beside it, while there is one, five that ask: the kernel for

@@ -92,6 +92,7 @@ func (c *cluster) composeLocked(con *concern, conds []observed.Condition, s stat
 	}
 	if con.name == databasesConcern && con.removed == "" {
 		c.sql.reportLocked(&r)
+		c.logins.reportLocked(&r)
 	}
 	if con.name == poolerConcern && con.removed == "" {
 		c.reportPooler(&r)

@@ -35,6 +35,10 @@ type SQLObjects interface {
 	// of one object is among the result's problems and holds up no other; the error is
 	// about PostgreSQL as a whole, or plan.ErrStale.
 	Converge(ctx context.Context, own plan.Member, r plan.SQL, at plan.Epoch, how plan.SQLRun) (plan.SQLResult, error)
+	// Logins finds those of the roles that this node's own member has as they are to be,
+	// as far as logging in goes; also a replica is asked, for what it has replayed. Each
+	// has a mark that tells one making of it from another.
+	Logins(ctx context.Context, own plan.Member, roles []plan.Role) (map[string]string, error)
 	// Close gives up what is kept open.
 	Close()
 }
@@ -120,6 +124,9 @@ func (w *sqlWork) once(ctx context.Context) time.Duration {
 	c.mu.Lock()
 	w.done = next
 	c.mu.Unlock()
+	if !again || len(next.result.Changed) > 0 {
+		poke(c.logins.wake)
+	}
 	if !again || !sameAnswer(done, next) {
 		poke(c.wakeWork) // the report says so
 	}

@@ -184,7 +184,7 @@ func (h *hosts) answer(ref keys.Ref, e kv.KV) {
 		r.Facts = h.routes(p)
 	}
 	if ref.Concern == "databases" {
-		r.Facts = map[string]string{observed.FactOtherRoles: "legacy", observed.FactOtherDatabases: ""}
+		r.Facts = map[string]string{observed.FactOtherRoles: "legacy", observed.FactOtherDatabases: "", observed.FactLogins: logins(p)}
 	}
 	if p.Freeze.Active(time.Now()) {
 		h.freeze(&r, ref, p)
@@ -204,6 +204,20 @@ func (h *hosts) answer(ref keys.Ref, e kv.KV) {
 		}
 	}
 	_ = h.put(h.layout.ObservedKey(ref.Node, ref.Cluster, ref.Concern), observed.Encode(r))
+}
+
+// logins says that PostgreSQL has all roles of a plan.
+func logins(p plan.Plan) string {
+	var said []string
+	sql, _ := plan.SQLOf(p)
+	for _, r := range sql.Roles {
+		if r.Login {
+			said = append(said, observed.Login(r.Name, p.Secrets[r.Password], "1"))
+		} else {
+			said = append(said, observed.LoginClosed(r.Name))
+		}
+	}
+	return strings.Join(said, " ")
 }
 
 // freeze keeps what was in force before.

@@ -1,22 +1,25 @@
 package cli
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/pgctrl/pgctrl/pkg/controllers/twins"
 	"github.com/pgctrl/pgctrl/pkg/keys"
 )
 
 func (a *app) secretCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "secret", Short: "The passwords and certificates that pgctrl made",
-		Long: "Secrets are made once, when a cluster forms or a user is added, unless one is given;\n" +
-			"certificates when a cluster gets TLS, and again and again. They are shown only by this\n" +
-			"command. The key that signs certificates is not among them.",
+		Long: "Secrets are made when a cluster forms or a user is added, unless one is given, and\n" +
+			"anew by pgctrl secret rotate; certificates when a cluster gets TLS, and again and again.\n" +
+			"They are shown only by this command. The key that signs certificates is not among them.",
 	}
-	c.AddCommand(a.secretShow(), a.secretList())
+	c.AddCommand(a.secretShow(), a.secretList(), a.secretRotate())
 	return c
 }
 
@@ -41,13 +44,13 @@ func (a *app) secretShow() *cobra.Command {
 				fmt.Fprintln(a.Out, strings.TrimRight(string(e.Value), "\n")) // a certificate has an end of its own
 				return nil
 			}
-			return a.noSecret(cmd, cluster, name)
+			return a.noSecret(cmd.Context(), cluster, name)
 		},
 	}
 }
 
-func (a *app) noSecret(cmd *cobra.Command, cluster, name string) error {
-	l, err := a.read(cmd.Context(), append([]keys.Family{keys.Secrets}, documentFamilies...)...)
+func (a *app) noSecret(ctx context.Context, cluster, name string) error {
+	l, err := a.read(ctx, append([]keys.Family{keys.Secrets}, documentFamilies...)...)
 	if err != nil {
 		return err
 	}
@@ -83,6 +86,8 @@ func (a *app) secretList() *cobra.Command {
 			type row struct {
 				Cluster  string `json:"cluster"`
 				Name     string `json:"name"`
+				Role     string `json:"role,omitempty"`
+				State    string `json:"state"`
 				Revision int64  `json:"revision"`
 			}
 			rows := []row{}
@@ -91,16 +96,45 @@ func (a *app) secretList() *cobra.Command {
 				if err != nil || len(args) == 1 && r.Cluster != args[0] {
 					continue
 				}
-				rows = append(rows, row{r.Cluster, r.Doc, e.ModRevision})
+				role, state := l.secretRole(r.Cluster, r.Doc, e.ModRevision)
+				rows = append(rows, row{r.Cluster, r.Doc, role, state, e.ModRevision})
 			}
 			return a.emit(rows, func() {
-				t := newTable(a.out, "CLUSTER", "SECRET", ">REVISION")
+				t := newTable(a.out, "CLUSTER", "SECRET", "ROLE", "STATE", ">REVISION")
 				for _, r := range rows {
-					t.row(r.Cluster, r.Name, fmt.Sprint(r.Revision))
+					t.row(r.Cluster, r.Name, cmp.Or(r.Role, "-"), r.State, fmt.Sprint(r.Revision))
 				}
 				t.write(a.Out)
 			})
 		},
 	}
 	return a.withFormat(c)
+}
+
+// secretRole is whose password a secret is, and whether it is the one in use: while one
+// role takes over from its twin there are two.
+func (l *live) secretRole(cluster, name string, rev int64) (role, state string) {
+	state = "in use"
+	if user, is := strings.CutPrefix(name, keys.UserSecret("")); is {
+		return user, state
+	}
+	p, paired := twins.Of(name)
+	switch {
+	case name == secretREST:
+		return "", state // of Patroni's REST API
+	case !paired:
+		return name, state
+	}
+	for i, r := range p {
+		if r.Secret != name {
+			continue
+		}
+		role = r.Role
+		if other, both := l.Get(l.layout.Secret(cluster, p[1-i].Secret)); both && other.ModRevision < rev {
+			state = "takes over"
+		} else if both {
+			state = "former, still open"
+		}
+	}
+	return role, state
 }

@@ -31,7 +31,10 @@ type User struct {
 func (u *User) Absent() bool { return u.State == absent }
 
 // SystemRoles are the roles that pgctrl itself needs and looks after.
-var SystemRoles = []string{"postgres", "replicator", "rewind", "pgctrl_pooler", "pgctrl_monitor"}
+var SystemRoles = []string{
+	"postgres", "replicator", "replicator_b", "rewind", "rewind_b",
+	"pgctrl_pooler", "pgctrl_pooler_b", "pgctrl_monitor", "pgctrl_monitor_b",
+}
 
 // checkUserName refuses what PostgreSQL and pgctrl keep for themselves.
 func checkUserName(name string) error {

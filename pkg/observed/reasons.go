@@ -54,6 +54,7 @@ const (
 	Frozen             Reason = "Frozen"
 	NoInterface        Reason = "NoInterface"
 	DriftReturns       Reason = "DriftReturns"
+	Rotating           Reason = "Rotating"
 	Internal           Reason = "Internal"
 	AddressTaken       Reason = "AddressTaken"
 	AddressConflict    Reason = "AddressConflict"
@@ -133,5 +134,6 @@ var Meaning = map[Reason]string{
 	LeaderChanged:      "the leader is another one than when an act was asked for; nothing was done",
 	AlteredByHand:      "ALTER SYSTEM set a parameter past the documents; it is left so and wins over them on that member until it is reset",
 	CertificateExpires: "the certificate that a member shows to clients is good for less than 30 days, or not at all; clients that check it will be refused",
+	Rotating:           "a password is being changed: one role takes over from its twin, which stays open until nobody uses it any more",
 	Internal:           "a fault in pgctrl itself; the log has the details",
 }

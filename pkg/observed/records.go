@@ -169,6 +169,25 @@ const (
 	FactOtherDatabases = "other_databases"
 )
 
+// FactLogins is the fact of a databases report that lists which of pgctrl's own roles
+// the node's PostgreSQL has as the plan says, as far as logging in goes, with spaces
+// between: Login or LoginClosed of each.
+const FactLogins = "logins"
+
+// Login says that a role can log in with its password of that revision. The mark tells
+// one making of the role from another: what was lost in a failover and made again is not
+// what a member that was not rewound yet still has.
+func Login(role string, revision int64, mark string) string {
+	return fmt.Sprintf("%s@%d/%s", role, revision, mark)
+}
+
+// LoginSettled is what Login said, once it has been so for a while: whoever read another
+// password just before has used it by then.
+func LoginSettled(login string) string { return login + "+" }
+
+// LoginClosed says that nobody can log in as the role.
+func LoginClosed(role string) string { return role + "@closed" }
+
 // StepState is how far a step is.
 type StepState string
 

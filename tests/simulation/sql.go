@@ -21,6 +21,15 @@ type sqlObjects struct {
 // Close implements agent.SQLObjects.
 func (o *sqlObjects) Close() {}
 
+// Logins implements agent.SQLObjects: what one has, all have.
+func (o *sqlObjects) Logins(_ context.Context, _ plan.Member, roles []plan.Role) (map[string]string, error) {
+	out := map[string]string{}
+	for _, r := range roles {
+		out[r.Name] = "1"
+	}
+	return out, nil
+}
+
 // Converge implements agent.SQLObjects.
 func (o *sqlObjects) Converge(_ context.Context, _ plan.Member, r plan.SQL, at plan.Epoch, how plan.SQLRun) (out plan.SQLResult, err error) {
 	if at < o.epoch {

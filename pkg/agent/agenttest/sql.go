@@ -17,6 +17,9 @@ type SQL struct {
 	Objects map[string]string
 	// Runs counts how often everything was gone through.
 	Runs int
+	// Lacks are the roles that were not replayed yet, Asked how often it was asked for them.
+	Lacks map[string]bool
+	Asked int
 	// Epochs are those of the changes, in order.
 	Epochs []plan.Epoch
 }
@@ -34,6 +37,16 @@ func (h *Host) SQL() SQL {
 	return out
 }
 
+// Replays says whether the host's PostgreSQL has a role as it is to be.
+func (h *Host) Replays(role string, has bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.sql.Lacks == nil {
+		h.sql.Lacks = map[string]bool{}
+	}
+	h.sql.Lacks[role] = !has
+}
+
 // DriftSQL makes an object differ from what was made; a failure of it is set with Fail.
 func (h *Host) DriftSQL(id string) {
 	h.mu.Lock()
@@ -47,6 +60,19 @@ type sqlObjects struct {
 }
 
 func (o sqlObjects) Close() {}
+
+func (o sqlObjects) Logins(_ context.Context, _ plan.Member, roles []plan.Role) (map[string]string, error) {
+	o.h.mu.Lock()
+	defer o.h.mu.Unlock()
+	o.h.sql.Asked++
+	out := map[string]string{}
+	for _, r := range roles {
+		if !o.h.sql.Lacks[r.Name] {
+			out[r.Name] = "1"
+		}
+	}
+	return out, nil
+}
 
 func (o sqlObjects) Converge(ctx context.Context, own plan.Member, r plan.SQL, at plan.Epoch, how plan.SQLRun) (plan.SQLResult, error) {
 	want := map[string]string{}

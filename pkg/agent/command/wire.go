@@ -153,6 +153,11 @@ func (o objects) Converge(ctx context.Context, own plan.Member, r plan.SQL, at p
 	return o.Objects.Converge(ctx, own.Port, r, at, how)
 }
 
+// Logins implements agent.SQLObjects.
+func (o objects) Logins(ctx context.Context, own plan.Member, roles []plan.Role) (map[string]string, error) {
+	return o.Objects.Logins(ctx, own.Port, roles)
+}
+
 // localPooler fits pgbouncer.Watcher to the agent.
 type localPooler struct{ *pgbouncer.Watcher }
 

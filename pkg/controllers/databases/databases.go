@@ -1,6 +1,7 @@
 // Package databases plans what is inside PostgreSQL: roles, databases, and what is in
-// them. One plan, the same on every node whose member can lead; the agent of the
-// confirmed primary makes it so, and the next one's goes on after a failover.
+// them. One plan, the same on every member's node; the agent of the confirmed primary
+// makes it so, and the next one's goes on after a failover. All say which of pgctrl's own
+// roles their PostgreSQL lets in, for whoever takes turns with a twin (package twins).
 package databases
 
 import (
@@ -11,6 +12,7 @@ import (
 
 	"github.com/pgctrl/pgctrl/pkg/controllers"
 	"github.com/pgctrl/pgctrl/pkg/controllers/topology"
+	"github.com/pgctrl/pgctrl/pkg/controllers/twins"
 	"github.com/pgctrl/pgctrl/pkg/desired"
 	"github.com/pgctrl/pgctrl/pkg/keys"
 	"github.com/pgctrl/pgctrl/pkg/kv"
@@ -28,9 +30,9 @@ const (
 	databases = "databases"
 )
 
-// minted are the secrets of the roles that pgctrl itself needs and that Patroni does
-// not know.
-var minted = []string{"monitor", "pooler"}
+// owned are the roles whose passwords are made and forgotten here: those that Patroni
+// does not know.
+var owned = []twins.Pair{twins.Monitor, twins.Pooler}
 
 // Controller implements controllers.Controller.
 type Controller struct{}
@@ -44,9 +46,12 @@ func (Controller) Name() string { return Concern }
 // Inputs implements controllers.Controller. Of secrets only existence and revision
 // are looked at.
 func (Controller) Inputs() []controllers.Access {
-	in := append(topology.Inputs(),
-		controllers.Access{Family: keys.Observed, Part: Concern},
-		controllers.Access{Family: keys.Secrets})
+	in := append(topology.Inputs(), twins.Inputs()...)
+	// A role is closed when nobody's plan names its password any more.
+	for _, concern := range []string{topology.Concern, topology.Pooler} {
+		in = append(in, controllers.Access{Family: keys.Observed, Part: concern})
+	}
+	in = append(in, controllers.Access{Family: keys.Plan, Part: topology.Pooler})
 	for _, kind := range []string{users, databases} {
 		in = append(in, controllers.Access{Family: keys.Desired, Part: kind}, controllers.Access{Family: keys.Defaults, Part: kind})
 	}
@@ -56,8 +61,10 @@ func (Controller) Inputs() []controllers.Access {
 // Outputs implements controllers.Controller.
 func (Controller) Outputs() []controllers.Access {
 	out := []controllers.Access{{Family: keys.Plan, Part: Concern}, {Family: keys.Secrets, Part: users}}
-	for _, name := range minted {
-		out = append(out, controllers.Access{Family: keys.Secrets, Part: name})
+	for _, p := range owned {
+		for _, r := range p {
+			out = append(out, controllers.Access{Family: keys.Secrets, Part: r.Secret})
+		}
 	}
 	return out
 }
@@ -80,13 +87,14 @@ func (Controller) Plan(in controllers.Input) (controllers.Result, error) {
 			Next:    "pgctrl node list (shows which agents are older)",
 		})), nil
 	}
-	b := builder{in: in, before: before, others: others(in, t), secrets: map[string]int64{}}
+	b := builder{in: in, t: t, before: before, others: others(in, t), secrets: map[string]int64{}}
 	sql := b.sql(docs)
 	want := map[string]plan.Plan{}
 	for _, m := range t.Docs.MemberList() {
-		// Who has the plan may be leading right now, whatever its document says since.
+		// Who has the plan may be leading right now, whatever its document says since; and
+		// of one that never leads the agent says which roles its PostgreSQL has.
 		_, has := kv.GetShort(in.Snapshot, in.Layout.PlanKey(m.Node, in.Cluster, Concern))
-		if t.Docs.Nodes[m.Node] == nil || !has && (m.Absent() || !m.CanLead()) {
+		if t.Docs.Nodes[m.Node] == nil || !has && m.Absent() {
 			continue
 		}
 		p := t.Plan(m.Node, version.String())
@@ -96,7 +104,7 @@ func (Controller) Plan(in controllers.Input) (controllers.Result, error) {
 	}
 	done := t.Clear(in, Concern, version.String(), t.Goes, want)
 	out, waiting := t.AtOnce(in, Concern, want)
-	return result(slices.Concat(b.mints, out, done), append(append(cs, b.conditions...), waiting...)), nil
+	return result(slices.Concat(b.mints, twins.Forget(in, t, owned...), out, done), append(append(cs, b.conditions...), waiting...)), nil
 }
 
 func result(out []controllers.Output, cs []observed.Condition) controllers.Result {
@@ -148,7 +156,10 @@ func removeAll(in controllers.Input, t *topology.Topology, docs *desired.Cluster
 	wanted, waiting := t.AtOnce(in, Concern, want)
 	out = append(out, wanted...)
 	if left == 0 {
-		names := slices.Clone(minted)
+		var names []string
+		for _, p := range owned {
+			names = append(names, p[0].Secret, p[1].Secret)
+		}
 		for _, r := range before.Roles {
 			names = append(names, r.Password)
 		}

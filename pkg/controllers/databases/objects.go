@@ -6,6 +6,8 @@ import (
 	"slices"
 
 	"github.com/pgctrl/pgctrl/pkg/controllers"
+	"github.com/pgctrl/pgctrl/pkg/controllers/topology"
+	"github.com/pgctrl/pgctrl/pkg/controllers/twins"
 	"github.com/pgctrl/pgctrl/pkg/desired"
 	"github.com/pgctrl/pgctrl/pkg/keys"
 	"github.com/pgctrl/pgctrl/pkg/observed"
@@ -16,6 +18,7 @@ import (
 // document holds up no other.
 type builder struct {
 	in     controllers.Input
+	t      *topology.Topology
 	before plan.SQL // what is planned now
 	// others are the roles that the primary has and no document describes; nil while it
 	// has not said so.
@@ -27,15 +30,10 @@ type builder struct {
 }
 
 func (b *builder) sql(docs *desired.Cluster) plan.SQL {
-	out := plan.SQL{SQL: b.in.Cluster}
-	for _, r := range systemRoles() {
-		if r.Password != "" && !b.secret(r.Password, slices.Contains(minted, r.Password)) {
-			continue
-		}
-		out.Roles = append(out.Roles, r)
-		if r.Name == pooler {
-			out.Lookup = pooler // it is granted to a role that is there
-		}
+	out := plan.SQL{SQL: b.in.Cluster, Roles: b.systemRoles()}
+	lookup := twins.Pooler[0].Role
+	if slices.ContainsFunc(out.Roles, func(r plan.Role) bool { return r.Name == lookup }) {
+		out.Lookup = lookup // it is granted to a role that is there
 	}
 	wrong := b.problems(docs)
 	for _, u := range docs.UserList() {

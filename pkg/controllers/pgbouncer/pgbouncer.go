@@ -16,6 +16,7 @@ import (
 	"github.com/pgctrl/pgctrl/pkg/controllers"
 	"github.com/pgctrl/pgctrl/pkg/controllers/certificate"
 	"github.com/pgctrl/pgctrl/pkg/controllers/topology"
+	"github.com/pgctrl/pgctrl/pkg/controllers/twins"
 	"github.com/pgctrl/pgctrl/pkg/desired"
 	"github.com/pgctrl/pgctrl/pkg/keys"
 	"github.com/pgctrl/pgctrl/pkg/observed"
@@ -39,9 +40,8 @@ func (Controller) Name() string { return Concern }
 // Inputs implements controllers.Controller. Of secrets only existence and revision
 // are looked at.
 func (Controller) Inputs() []controllers.Access {
-	return append(topology.Inputs(),
+	return append(append(topology.Inputs(), twins.Inputs()...),
 		controllers.Access{Family: keys.Observed, Part: Concern},
-		controllers.Access{Family: keys.Secrets},
 		// A pooler is stopped after nobody is led to it any more.
 		controllers.Access{Family: keys.Plan, Part: topology.Proxy},
 		controllers.Access{Family: keys.Observed, Part: topology.Proxy},
@@ -63,16 +63,20 @@ func (Controller) Plan(in controllers.Input) (controllers.Result, error) {
 	case !ok || !t.Docs.Exists() || t.Formed == nil:
 		return result(nil, cs), nil
 	default:
-		secrets := secretRevisions(in)
-		// A pooler that can look nobody up lets nobody in.
-		for _, name := range []string{Superuser, Secret} {
-			if _, ok := secrets[name]; !ok {
-				return result(nil, append(cs, observed.Condition{
-					Type: observed.Planned, Status: observed.False, Reason: observed.WaitingForSecret,
-					Key:     in.Layout.Secret(in.Cluster, name),
-					Message: fmt.Sprintf("the password %q is being made", name),
-				})), nil
+		// A pooler that can look nobody up lets nobody in. Status, which can't see secrets,
+		// shows those in no plan at revision 0.
+		admin, _ := in.Snapshot.Get(in.Layout.Secret(in.Cluster, Superuser))
+		now, _ := twins.Pooler.Exist(in)
+		if admin.ModRevision <= 0 || now == nil {
+			name := Superuser
+			if admin.ModRevision > 0 {
+				name = twins.Pooler.Name()
 			}
+			return result(nil, append(cs, observed.Condition{
+				Type: observed.Planned, Status: observed.False, Reason: observed.WaitingForSecret,
+				Key:     in.Layout.Secret(in.Cluster, name),
+				Message: fmt.Sprintf("the password %q is being made", name),
+			})), nil
 		}
 		tls, waits := certificate.For(in, t, Concern, directory)
 		if len(waits) > 0 {
@@ -80,7 +84,7 @@ func (Controller) Plan(in controllers.Input) (controllers.Result, error) {
 		}
 		renews = certificate.Renews(in, t)
 		var old []string
-		want, old = plans(in, t, secrets, tls)
+		want, old = plans(in, t, admin.ModRevision, tls)
 		cs = append(cs, tooOld(in, t, old)...)
 	}
 	goes, waits := leaving(in, t)
@@ -96,22 +100,10 @@ func result(out []controllers.Output, cs []observed.Condition) controllers.Resul
 	return controllers.Result{Outputs: out, Conditions: cs}
 }
 
-// secretRevisions are those of the passwords in PgBouncer's list of users, as far as
-// they exist: status, which can't see secrets, shows those in no plan at revision 0.
-func secretRevisions(in controllers.Input) map[string]int64 {
-	out := map[string]int64{}
-	for _, name := range []string{Superuser, Secret} {
-		if e, ok := in.Snapshot.Get(in.Layout.Secret(in.Cluster, name)); ok && e.ModRevision > 0 {
-			out[name] = e.ModRevision
-		}
-	}
-	return out
-}
-
 // plans are the plans of all members, by node, and the nodes whose PgBouncer is too
 // old for users' own settings. Where poolers are switched off, only nodes that have
 // one keep it, until nobody is led to it.
-func plans(in controllers.Input, t *topology.Topology, secrets map[string]int64, tls *certificate.Use) (want map[string]plan.Plan, old []string) {
+func plans(in controllers.Input, t *topology.Topology, admin int64, tls *certificate.Use) (want map[string]plan.Plan, old []string) {
 	want = map[string]plan.Plan{}
 	for _, m := range t.Docs.MemberList() {
 		has := t.Stored(in, m.Node, Concern)
@@ -125,19 +117,43 @@ func plans(in controllers.Input, t *topology.Topology, secrets map[string]int64,
 		if !able.users && len(t.Docs.PgBouncer.Users) > 0 {
 			old = append(old, m.Node)
 		}
+		look := lookups(in, t, m.Node)
 		p := t.Plan(m.Node, version.String())
 		p.Resources = plan.Resources{plan.Unit{
 			Unit: "pgbouncer@" + in.Cluster + ".service", Program: plan.Pooler,
 			Files: []plan.File{
-				{Path: configFile(in.Cluster), Mode: "0640", Owner: "root:postgres", Content: render(in.Layout, t, m.Node, able, tls)},
-				{Path: authFile(in.Cluster), Mode: "0640", Owner: "root:postgres", Content: authContent()},
+				{Path: configFile(in.Cluster), Mode: "0640", Owner: "root:postgres", Content: render(in.Layout, t, m.Node, look[0].Role.Role, able, tls)},
+				{Path: authFile(in.Cluster), Mode: "0640", Owner: "root:postgres", Content: authContent(look)},
 			},
 		}}
-		p.Secrets = secrets
+		p.Secrets = map[string]int64{Superuser: admin}
+		for _, r := range look {
+			p.Secrets[r.Secret] = r.Revision
+		}
 		tls.In(&p)
 		want[m.Node] = p
 	}
 	return want, old
+}
+
+// lookups are the roles that a node's pooler knows the passwords of; the first is whom it
+// looks users up as. When one takes over from another it knows both for a while: on RELOAD
+// PgBouncer forgets the passwords of all users that are not in its file any more, and a
+// lookup that is just connecting as the former one would let its client down. One that
+// waits because PostgreSQL is being restarted does so when that is back.
+func lookups(in controllers.Input, t *topology.Topology, node string) []twins.Named {
+	use, other := twins.Pooler.Use(in, t, node, Concern)
+	if other == nil || use.Revision < other.Revision {
+		return []twins.Named{*use}
+	}
+	s := t.Stored(in, node, Concern)
+	if s != nil && s.Head.Secrets[use.Secret] == use.Revision {
+		_, both := s.Head.Secrets[other.Secret]
+		if !both || s.Report != nil && s.Report.Done(s.Revision) && twins.Runs(in, t, s.Head.Cluster.Member) {
+			return []twins.Named{*use}
+		}
+	}
+	return []twins.Named{*use, *other}
 }
 
 // The first PgBouncer that can do a thing. Not known is the careful answer.

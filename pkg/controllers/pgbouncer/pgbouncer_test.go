@@ -21,7 +21,7 @@ func cluster(t testing.TB, name, cluster, leader string) *kv.Map {
 	controllertest.Settle(t, postgres.New(), m, cluster)
 	controllertest.Put(m, "/pg/"+cluster+"/leader", leader)
 	controllertest.Settle(t, postgres.New(), m, cluster)
-	controllertest.Put(m, keys.Default.Secret(cluster, Secret), "hush")
+	controllertest.Put(m, keys.Default.Secret(cluster, "pooler"), "hush")
 	return m
 }
 
@@ -165,7 +165,7 @@ func TestSwitchedOff(t *testing.T) {
 // that can goes on.
 func TestNoPoolerWithoutItsPassword(t *testing.T) {
 	m := cluster(t, "small", "pg-test", "pg-test-1")
-	secret := keys.Default.Secret("pg-test", Secret)
+	secret := keys.Default.Secret("pg-test", "pooler")
 	controllertest.Delete(m, secret)
 	waits := func() {
 		t.Helper()

@@ -9,6 +9,7 @@ import (
 
 	"github.com/pgctrl/pgctrl/pkg/controllers/certificate"
 	"github.com/pgctrl/pgctrl/pkg/controllers/topology"
+	"github.com/pgctrl/pgctrl/pkg/controllers/twins"
 	"github.com/pgctrl/pgctrl/pkg/desired"
 	"github.com/pgctrl/pgctrl/pkg/keys"
 	"github.com/pgctrl/pgctrl/pkg/plan"
@@ -21,14 +22,9 @@ var file = template.Must(template.New("pgbouncer.ini").Delims("[[", "]]").Funcs(
 	"seconds": seconds,
 }).Parse(source))
 
-// Role is PostgreSQL's role that looks users up, and Secret the name of its password.
 // Superuser is a role and the name of its password: the lookup tells nothing of
 // superusers, and nobody else's password lets anybody into the pooler as one.
-const (
-	Role      = "pgctrl_pooler"
-	Secret    = "pooler"
-	Superuser = "postgres"
-)
+const Superuser = "postgres"
 
 // postgresSocket is where every member's PostgreSQL has its socket (patroni.yml).
 const postgresSocket = "/var/run/postgresql"
@@ -47,8 +43,8 @@ type features struct {
 	prepared bool
 }
 
-// render is the content of one node's file.
-func render(l keys.Layout, t *topology.Topology, node string, able features, tls *certificate.Use) string {
+// render is the content of one node's file. role is whom it looks users up as.
+func render(l keys.Layout, t *topology.Topology, node, role string, able features, tls *certificate.Use) string {
 	v := struct {
 		Layout           keys.Layout
 		Cluster, Node    string
@@ -63,7 +59,7 @@ func render(l keys.Layout, t *topology.Topology, node string, able features, tls
 		Layout: l, Cluster: t.Docs.Name, Node: node, Doc: &t.Docs.PgBouncer,
 		Databases: entries(t.Docs.PgBouncer.Databases),
 		Socket:    postgresSocket, RunDir: plan.PoolerDir(t.Docs.Name),
-		AuthFile: authFile(t.Docs.Name), Role: Role, PostgresPort: t.Formed.Port,
+		AuthFile: authFile(t.Docs.Name), Role: role, PostgresPort: t.Formed.Port,
 		Prepared: able.prepared,
 		TLS:      tls,
 	}
@@ -97,11 +93,14 @@ func configFile(cluster string) string { return directory + "/" + cluster + ".in
 func authFile(cluster string) string { return directory + "/" + cluster + ".users" }
 
 // authContent is PgBouncer's own list of users.
-func authContent() string {
+func authContent(lookups []twins.Named) string {
 	// The superuser only logs in here; towards PostgreSQL the operating system vouches
-	// for the program (peer). The other role logs in there, for which a verifier is not
-	// enough.
-	return line(Superuser, plan.SecretRef(Superuser, plan.FormatVerifier)) + line(Role, plan.SecretRef(Secret, plan.FormatUserlist))
+	// for the program (peer). The others log in there, for which a verifier is not enough.
+	out := line(Superuser, plan.SecretRef(Superuser, plan.FormatVerifier))
+	for _, r := range lookups {
+		out += line(r.Role.Role, plan.SecretRef(r.Secret, plan.FormatUserlist))
+	}
+	return out
 }
 
 func line(role, secret string) string { return `"` + role + `" ` + secret + "\n" }

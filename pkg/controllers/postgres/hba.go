@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/pgctrl/pgctrl/pkg/controllers/twins"
 	"github.com/pgctrl/pgctrl/pkg/desired"
 	"github.com/pgctrl/pgctrl/pkg/plan"
 )
@@ -35,18 +36,18 @@ func HBARules(docs *desired.Cluster, members []plan.Member, offline bool) []HBAR
 	own := []string{
 		// The agent looks at PostgreSQL as root over the socket, hence the map.
 		"local all postgres peer map=pgctrl",
-		"local replication replicator scram-sha-256",
+		"local replication " + either(twins.Replicator) + " scram-sha-256",
 		// PgBouncer and the exporter reach their own PostgreSQL over the socket.
-		"local all pgctrl_pooler scram-sha-256",
-		"local all pgctrl_monitor scram-sha-256",
+		"local all " + either(twins.Pooler) + " scram-sha-256",
+		"local all " + either(twins.Monitor) + " scram-sha-256",
 	}
 	// libpq asks for TLS first wherever nothing else is said, and Patroni leaves it at
 	// that. So members reach one another in a change of this, whoever has it already.
 	network := overNetwork(docs, "host")
 	for _, m := range members {
 		own = append(own,
-			network+" replication replicator "+cidr(m.Address)+" scram-sha-256",
-			network+" postgres rewind "+cidr(m.Address)+" scram-sha-256")
+			network+" replication "+either(twins.Replicator)+" "+cidr(m.Address)+" scram-sha-256",
+			network+" postgres "+either(twins.Rewind)+" "+cidr(m.Address)+" scram-sha-256")
 	}
 	var out []HBARule
 	for _, line := range own {
@@ -71,6 +72,10 @@ func overNetwork(docs *desired.Cluster, of string) string {
 	}
 	return of
 }
+
+// either is the field for a role and its twin: who may log in is said by their passwords,
+// so that a rotation changes no line.
+func either(p twins.Pair) string { return p[0].Role + "," + p[1].Role }
 
 // hbaLines are a document's lines: pg_hba.conf has one address in each.
 func hbaLines(h *desired.HBA, of string) []string {

@@ -8,10 +8,12 @@ package postgres
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/pgctrl/pgctrl/pkg/controllers"
 	"github.com/pgctrl/pgctrl/pkg/controllers/certificate"
 	"github.com/pgctrl/pgctrl/pkg/controllers/topology"
+	"github.com/pgctrl/pgctrl/pkg/controllers/twins"
 	"github.com/pgctrl/pgctrl/pkg/keys"
 	"github.com/pgctrl/pgctrl/pkg/kv"
 	"github.com/pgctrl/pgctrl/pkg/observed"
@@ -25,9 +27,21 @@ const Concern = topology.Concern
 // directory has Patroni's files.
 const directory = "/etc/patroni"
 
-// secrets are the passwords a cluster has: of the superuser, of the roles for
-// replication and pg_rewind, and of Patroni's REST API.
-var secrets = []string{"patroni", "postgres", "replicator", "rewind"}
+// secrets are the passwords that a cluster has once and for all, until people change
+// them in place: of Patroni's REST API and of the superuser.
+var secrets = []string{"patroni", "postgres"}
+
+// pairs are the roles for replication and pg_rewind, whose passwords change by turns.
+var pairs = []twins.Pair{twins.Replicator, twins.Rewind}
+
+// secretNames are all of them, and those of both roles of a pair.
+func secretNames() []string {
+	out := slices.Clone(secrets)
+	for _, p := range pairs {
+		out = append(out, p[0].Secret, p[1].Secret)
+	}
+	return out
+}
 
 // Controller implements controllers.Controller.
 type Controller struct{}
@@ -41,11 +55,10 @@ func (Controller) Name() string { return Concern }
 // Inputs implements controllers.Controller. Of secrets only existence and
 // revision are looked at.
 func (Controller) Inputs() []controllers.Access {
-	return append(append(topology.Inputs(), certificate.Inputs()...),
+	return append(slices.Concat(topology.Inputs(), certificate.Inputs(), twins.Inputs()),
 		controllers.Access{Family: keys.Desired, Part: "hba"},
 		controllers.Access{Family: keys.Defaults, Part: "hba"},
 		controllers.Access{Family: keys.PatroniKey, Part: "initialize"},
-		controllers.Access{Family: keys.PatroniKey, Part: "members"},
 		// A member is stopped after nobody is led to it any more.
 		controllers.Access{Family: keys.Plan, Part: topology.Proxy},
 		controllers.Access{Family: keys.Observed, Part: topology.Proxy},
@@ -60,7 +73,7 @@ func (Controller) Outputs() []controllers.Access {
 		{Family: keys.Secrets, Part: certificate.Part},
 		{Family: keys.Authorities},
 	}
-	for _, name := range secrets {
+	for _, name := range secretNames() {
 		out = append(out, controllers.Access{Family: keys.Secrets, Part: name})
 	}
 	return out
@@ -83,16 +96,20 @@ func (Controller) Plan(in controllers.Input) (controllers.Result, error) {
 		return result(nil, append(cs, c)), nil
 	}
 	out, forming := form(in, t)
+	cs = append(cs, forming...)
+	if t.Formed == nil && len(out) == 0 {
+		return result(nil, cs), nil // nothing is decided yet, so nothing is minted either
+	}
 	for _, name := range secrets {
 		out = append(out, controllers.Output{Key: in.Layout.Secret(in.Cluster, name), Mode: controllers.Mint})
 	}
-	cs = append(cs, forming...)
+	for _, p := range pairs {
+		out = append(out, p.Mint(in))
+	}
 	if t.Formed == nil {
-		if len(out) == len(secrets) {
-			out = nil // nothing is decided yet, so nothing is minted either
-		}
 		return result(out, cs), nil
 	}
+	out = append(out, twins.Forget(in, t, pairs...)...)
 	revisions, missing := secretRevisions(in)
 	if len(missing) > 0 {
 		return result(out, append(cs, missing...)), nil
@@ -123,10 +140,13 @@ func result(out []controllers.Output, cs []observed.Condition) controllers.Resul
 func secretRevisions(in controllers.Input) (map[string]int64, []observed.Condition) {
 	revisions := map[string]int64{}
 	var missing []observed.Condition
-	for _, name := range secrets {
+	for _, name := range secretNames() {
 		key := in.Layout.Secret(in.Cluster, name)
 		e, ok := in.Snapshot.Get(key)
 		if !ok {
+			if p, is := twins.Of(name); is && (name != p.Name() || p.Has(in)) {
+				continue // one of the two is enough
+			}
 			missing = append(missing, observed.Condition{
 				Type: observed.Planned, Status: observed.False, Reason: observed.WaitingForSecret, Key: key,
 				Message: fmt.Sprintf("the password %q is being made", name),
@@ -155,7 +175,7 @@ func plans(in controllers.Input, t *topology.Topology, revisions map[string]int6
 				Unit: "patroni@" + in.Cluster + ".service", Program: "patroni",
 				Files: []plan.File{{
 					Path: directory + "/" + in.Cluster + ".yml", Mode: "0640", Owner: "root:postgres",
-					Content: render(in.Layout, t, m, config, tls),
+					Content: render(in, t, m, config, tls),
 				}},
 			},
 			plan.Patroni{Patroni: t.Formed.Scope, Config: withForgotten(config, forgotten)},

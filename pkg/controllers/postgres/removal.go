@@ -9,6 +9,7 @@ import (
 	"github.com/pgctrl/pgctrl/pkg/controllers"
 	"github.com/pgctrl/pgctrl/pkg/controllers/certificate"
 	"github.com/pgctrl/pgctrl/pkg/controllers/topology"
+	"github.com/pgctrl/pgctrl/pkg/controllers/twins"
 	"github.com/pgctrl/pgctrl/pkg/desired"
 	"github.com/pgctrl/pgctrl/pkg/observed"
 	"github.com/pgctrl/pgctrl/pkg/plan"
@@ -207,7 +208,7 @@ func removeAll(in controllers.Input, t *topology.Topology, cs []observed.Conditi
 		rolled, waiting := t.Rollout(in, Concern, want, func(node string, r *observed.Report) bool { return topology.NothingLoaded(r) })
 		return result(rolled, append(cs, waiting...))
 	}
-	for _, name := range secrets {
+	for _, name := range secretNames() {
 		out = append(out, controllers.Output{Key: in.Layout.Secret(in.Cluster, name), Mode: controllers.Delete})
 	}
 	out = append(out, certificate.Forget(in)...)
@@ -246,7 +247,10 @@ func lost(in controllers.Input, t *topology.Topology) (observed.Condition, bool)
 		}
 		return c, true
 	}
-	for _, name := range secrets {
+	for _, name := range secretNames() {
+		if p, is := twins.Of(name); is && (name != p.Name() || p.Has(in)) {
+			continue // one of the two is enough
+		}
 		key := in.Layout.Secret(in.Cluster, name)
 		if _, ok := in.Snapshot.Get(key); !ok {
 			c.Key = key

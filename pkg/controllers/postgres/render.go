@@ -14,8 +14,10 @@ import (
 	"strings"
 	"text/template"
 
+	"github.com/pgctrl/pgctrl/pkg/controllers"
 	"github.com/pgctrl/pgctrl/pkg/controllers/certificate"
 	"github.com/pgctrl/pgctrl/pkg/controllers/topology"
+	"github.com/pgctrl/pgctrl/pkg/controllers/twins"
 	"github.com/pgctrl/pgctrl/pkg/desired"
 	"github.com/pgctrl/pgctrl/pkg/keys"
 	"github.com/pgctrl/pgctrl/pkg/observed"
@@ -48,15 +50,24 @@ type view struct {
 	Tags     map[string]any
 	Watchdog string
 	TLS      *certificate.Use
+	// Replicator and Rewind are whom this node logs in as.
+	Replicator, Rewind twins.Role
 	// AllV4 or its IPv6 sister is where the REST API listens.
 	All string
 }
 
 // render is the content of one member's file.
-func render(l keys.Layout, t *topology.Topology, m *desired.Member, dynamic map[string]any, tls *certificate.Use) string {
+func render(in controllers.Input, t *topology.Topology, m *desired.Member, dynamic map[string]any, tls *certificate.Use) string {
 	v := view{
-		Layout: l, Cluster: t.Docs.Name, Member: m, HBA: HBARules(t.Docs, t.Members, m.Offline), Formed: t.Formed,
+		Layout: in.Layout, Cluster: t.Docs.Name, Member: m, HBA: HBARules(t.Docs, t.Members, m.Offline), Formed: t.Formed,
 		Dynamic: dynamic, Tags: tags(m), Watchdog: t.Docs.Postgres.Watchdog, All: "0.0.0.0", TLS: tls,
+		Replicator: twins.Replicator[0], Rewind: twins.Rewind[0],
+	}
+	if use, _ := twins.Replicator.Use(in, t, m.Node, Concern); use != nil {
+		v.Replicator = use.Role
+	}
+	if use, _ := twins.Rewind.Use(in, t, m.Node, Concern); use != nil {
+		v.Rewind = use.Role
 	}
 	for _, o := range t.Members {
 		if o.Name == m.Name {

@@ -28,7 +28,7 @@ type schemaState struct {
 const lookupSource = `
   select r.rolname::text, r.rolpassword from pg_catalog.pg_authid r
   where r.rolname = $1 and r.rolcanlogin and not r.rolsuper and not r.rolreplication
-    and r.rolname !~ '^(pg_|pgctrl_)' and r.rolname <> 'rewind'
+    and r.rolname !~ '^(pg_|pgctrl_)' and r.rolname not in ('rewind', 'rewind_b')
     and (r.rolvaliduntil is null or r.rolvaliduntil > pg_catalog.now())
 `
 

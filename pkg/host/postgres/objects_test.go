@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -310,5 +311,56 @@ func TestR11NoVerifierIsSeen(t *testing.T) {
 				t.Errorf("%q is seen in %s", secret, text)
 			}
 		}
+	}
+}
+
+// TestLogins: what a server lets in is found out by asking it, not by what was sent to it.
+func TestLogins(t *testing.T) {
+	o := newObjects(t)
+	sql := pooled()
+	twin := plan.Role{Name: "pgctrl_pooler_b", Password: "pooler_b", Login: true, Inherit: true, ConnectionLimit: -1, MemberOf: []string{"pgctrl_pooler"}}
+	has := func(want string) {
+		t.Helper()
+		marks, err := o.Logins(t.Context(), o.s.cfg.Port, sql.Roles)
+		if got := strings.Join(slices.Sorted(maps.Keys(marks)), " "); err != nil || got != want {
+			t.Fatalf("it has %q, want %q (%v)", got, want, err)
+		}
+	}
+	has("")
+	o.so(t, sql)
+	has("pgctrl_pooler")
+	o.secrets["pooler_b"] = "the twin's"
+	sql.Roles = append(sql.Roles, twin)
+	has("pgctrl_pooler")
+	o.so(t, sql)
+	has("pgctrl_pooler pgctrl_pooler_b")
+	// The twin may do what was granted to the first, and nothing else.
+	lookup := "select count(*)::text from pgctrl.user_lookup('nobody')"
+	if _, err := o.login(t, "pgctrl_pooler_b", "the twin's", "postgres", lookup); err != nil {
+		t.Error(err)
+	}
+	if n, err := o.login(t, "pgctrl_pooler_b", "the twin's", "postgres", "select count(*)::text from pgctrl.user_lookup('rewind_b')"); err != nil || n != "0" {
+		t.Errorf("lookup of rewind_b: %s %v", n, err)
+	}
+	before, _ := o.Logins(t.Context(), o.s.cfg.Port, sql.Roles)
+	o.exec(t, "postgres", "alter role pgctrl_pooler_b password null")
+	o.so(t, sql)
+	again, err := o.Logins(t.Context(), o.s.cfg.Port, sql.Roles)
+	if err != nil || again["pgctrl_pooler"] != before["pgctrl_pooler"] || again["pgctrl_pooler_b"] == before["pgctrl_pooler_b"] {
+		t.Errorf("marks %v, and after one was made again %v (%v)", before, again, err)
+	}
+	o.secrets["pooler_b"] = "another"
+	has("pgctrl_pooler")
+	o.so(t, sql)
+	// The former is closed: its password lets nobody in, the twin's still does.
+	sql.Roles[0].Password, sql.Roles[0].Login, sql.Roles[0].NoPassword = "", false, true
+	has("pgctrl_pooler_b")
+	o.so(t, sql)
+	has("pgctrl_pooler pgctrl_pooler_b")
+	if _, err := o.login(t, "pgctrl_pooler", "pool-er", "postgres", "select 'in'"); err == nil {
+		t.Error("the former password lets somebody in")
+	}
+	if _, err := o.login(t, "pgctrl_pooler_b", "another", "postgres", lookup); err != nil {
+		t.Error(err)
 	}
 }
