@@ -18,6 +18,9 @@ func Check(cluster *Cluster, others []*Cluster) []Problem {
 		out = append(out, checkNodes(cluster)...)
 		out = append(out, checkSharedNodes(cluster)...)
 		out = append(out, checkLeaders(cluster)...)
+		if cluster.Loaded("postgres") {
+			out = append(out, checkMemberSlots(cluster)...)
+		}
 	}
 	out = append(out, checkRemoval(cluster)...)
 	out = append(out, checkOwnPorts(cluster)...)

@@ -30,6 +30,7 @@ type Postgres struct {
 	State                string         `yaml:"state" default:"present" enum:"present,absent" own:"true" effect:"move" example:"present" says:"absent removes the whole cluster from every host; its data are kept. It takes the cluster's name in confirm. See pgctrl remove."`
 	Confirm              string         `yaml:"confirm" own:"true" note:"none" effect:"none" example:"pg-test" says:"The cluster's name, typed, without which state: absent is refused."`
 	UseSlots             bool           `yaml:"use_slots" default:"true" effect:"reload" example:"false" says:"The primary keeps WAL for every member by replication slots."`
+	Slots                map[string]any `yaml:"slots" effect:"reload" example:"cdc.type=physical" says:"Replication slots that a new leader has too, as slot.setting: type (physical or logical), for a logical one database and plugin. An entry that is deleted leaves its slot as it is; slot.state: absent drops it, and whoever reads from it begins anew."`
 }
 
 // DataDir is where the data is of a cluster of the given major version.
@@ -74,6 +75,7 @@ func checkPostgres(d *resolved) []Problem {
 			out = append(out, d.problem(f.name, "expected whole seconds, which is all that Patroni knows, found %q", f.value))
 		}
 	}
+	out = append(out, checkSlots(d, p)...)
 	if len(out) > 0 {
 		return out
 	}
@@ -111,4 +113,5 @@ var _ = register(Kind{
 		check: checkParameter, effect: parameterEffect, pattern: parameterPattern,
 		refused: sortedKeys(refusedParameters), restart: restartParameters, least: patroniFloor,
 	},
+	"slots": slotRule,
 })

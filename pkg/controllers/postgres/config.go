@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 
@@ -46,7 +47,7 @@ func dynamicConfig(p *desired.Postgres) map[string]any {
 	for name, value := range p.Parameters {
 		parameters[name] = setting(value)
 	}
-	return map[string]any{
+	out := map[string]any{
 		"ttl":                     p.TTL.Seconds(),
 		"loop_wait":               p.LoopWait.Seconds(),
 		"retry_timeout":           p.RetryTimeout.Seconds(),
@@ -61,6 +62,75 @@ func dynamicConfig(p *desired.Postgres) map[string]any {
 			"parameters":    parameters,
 		},
 	}
+	if slots := permanentSlots(p); len(slots) > 0 {
+		out["slots"] = slots
+	}
+	return out
+}
+
+// permanentSlots are the slots that Patroni makes on every leader.
+func permanentSlots(p *desired.Postgres) map[string]any {
+	out := map[string]any{}
+	for _, s := range p.SlotList() {
+		slot := map[string]any{"type": s.Type}
+		if s.Database != "" {
+			slot["database"], slot["plugin"] = s.Database, s.Plugin
+		}
+		if !s.Absent {
+			out[s.Name] = slot
+		}
+	}
+	return out
+}
+
+// withDropped is the configuration with null for every slot that is to be dropped: Patroni
+// drops what is not in its configuration. One that no document mentions any more is left
+// there: it holds WAL for somebody.
+func withDropped(config map[string]any, p *desired.Postgres) map[string]any {
+	out := maps.Clone(config)
+	slots := permanentSlots(p)
+	for _, s := range p.SlotList() {
+		if s.Absent {
+			slots[s.Name] = nil
+		}
+	}
+	if len(slots) > 0 {
+		out["slots"] = slots
+	}
+	return out
+}
+
+// leftSlots are the slots in Patroni's configuration that no document mentions.
+func leftSlots(in controllers.Input, t *topology.Topology) []observed.Condition {
+	e, ok := in.Snapshot.Get(in.Layout.Scope(t.Formed.Scope) + "config")
+	if !ok {
+		return nil
+	}
+	c, err := patroni.ParseConfig(e.Value)
+	slots, _ := c.All["slots"].(map[string]any)
+	if err != nil {
+		return nil
+	}
+	known := map[string]bool{}
+	for _, s := range t.Docs.Postgres.SlotList() {
+		known[s.Name] = true
+	}
+	var out []observed.Condition
+	for _, name := range slices.Sorted(maps.Keys(slots)) {
+		if known[name] {
+			continue
+		}
+		kind := "physical"
+		if slot, is := slots[name].(map[string]any); is && slot["type"] != nil {
+			kind = fmt.Sprint(slot["type"])
+		}
+		out = append(out, observed.Condition{
+			Type: observed.Planned, Status: observed.False, Reason: observed.Unmanaged, Key: in.Layout.ClusterDoc(in.Cluster, "postgres"),
+			Message: fmt.Sprintf("slot %s (%s) is in no document; Patroni keeps it on every leader, and it holds WAL until somebody reads it", name, kind),
+			Next:    fmt.Sprintf("pgctrl set %s postgres slots.%s.type=%s ... (to keep it), or slots.%s.state=absent (to drop it)", in.Cluster, name, kind, name),
+		})
+	}
+	return out
 }
 
 // synchronous is Patroni's word for the mode; quorum is one from 4.0 on.

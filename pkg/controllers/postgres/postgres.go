@@ -59,6 +59,7 @@ func (Controller) Inputs() []controllers.Access {
 		controllers.Access{Family: keys.Desired, Part: "hba"},
 		controllers.Access{Family: keys.Defaults, Part: "hba"},
 		controllers.Access{Family: keys.PatroniKey, Part: "initialize"},
+		controllers.Access{Family: keys.PatroniKey, Part: "config"},
 		// A member is stopped after nobody is led to it any more.
 		controllers.Access{Family: keys.Plan, Part: topology.Proxy},
 		controllers.Access{Family: keys.Observed, Part: topology.Proxy},
@@ -121,6 +122,7 @@ func (Controller) Plan(in controllers.Input) (controllers.Result, error) {
 		return result(out, append(cs, waits...)), nil
 	}
 	want, waiting := plans(in, t, revisions, tls)
+	waiting = append(waiting, leftSlots(in, t)...)
 	done, leaving := removals(in, t, want)
 	out, waiting = append(out, done...), append(waiting, leaving...)
 	rolled, gated := t.Rollout(in, Concern, want, func(node string, r *observed.Report) bool {
@@ -178,7 +180,7 @@ func plans(in controllers.Input, t *topology.Topology, revisions map[string]int6
 					Content: render(in, t, m, config, tls),
 				}},
 			},
-			plan.Patroni{Patroni: t.Formed.Scope, Config: withForgotten(config, forgotten)},
+			plan.Patroni{Patroni: t.Formed.Scope, Config: withDropped(withForgotten(config, forgotten), &t.Docs.Postgres)},
 		}
 		p.Secrets = map[string]int64{}
 		for _, name := range plan.SecretNames(p.Resources) {
