@@ -212,7 +212,7 @@ func logins(p plan.Plan) string {
 	sql, _ := plan.SQLOf(p)
 	for _, r := range sql.Roles {
 		if r.Login {
-			said = append(said, observed.Login(r.Name, p.Secrets[r.Password], "1"))
+			said = append(said, observed.LoginSettled(observed.Login(r.Name, p.Secrets[r.Password], "1")))
 		} else {
 			said = append(said, observed.LoginClosed(r.Name))
 		}
