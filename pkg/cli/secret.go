@@ -120,8 +120,8 @@ func (l *live) secretRole(cluster, name string, rev int64) (role, state string) 
 	}
 	p, paired := twins.Of(name)
 	switch {
-	case name == secretREST:
-		return "", state // of Patroni's REST API
+	case name == secretREST, strings.HasPrefix(name, keys.TLSSecret("")):
+		return "", state // of Patroni's REST API, and certificates
 	case !paired:
 		return name, state
 	}
