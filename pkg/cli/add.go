@@ -146,13 +146,13 @@ func (a *app) awaitMembers(ctx context.Context, f *follower, cluster string, mem
 			}
 		}
 		p.waits(a.waitingFor([]status.ClusterStatus{last}))
-		return follow == len(members) && judge(last) != pending || last.Controller == "" && a.deps.Now().Sub(a.start) > min(serverPatience, limit)
+		return follow == len(members) && judge(last, nil) != pending || last.Controller == "" && a.deps.Now().Sub(a.start) > min(serverPatience, limit)
 	})
 	p.end()
 	switch {
 	case err != nil:
 		return err
-	case !ok || last.Controller == "" || judge(last) == failed:
+	case !ok || last.Controller == "" || judge(last, nil) == failed:
 		return a.concludeCreate(last, ok)
 	}
 	a.say("added    %s: streaming from %s in %d ms", oneOf(members), last.Leader, a.deps.Now().Sub(a.start).Milliseconds())

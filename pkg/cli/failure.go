@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -105,6 +106,9 @@ func didYouMean(typed string, names []string) string {
 	}
 	return ""
 }
+
+// endMeaning is didYouMean for a sentence that another one follows.
+func endMeaning(typed string, names []string) string { return cmp.Or(didYouMean(typed, names), ".") }
 
 // oneOf lists choices in a sentence.
 func oneOf(names []string) string {

@@ -60,7 +60,7 @@ func (o operation) member(name string) (status.Member, error) {
 		}
 		names = append(names, m.Name)
 	}
-	return status.Member{}, fail("cluster %s has no member %s%s. Nothing was done.", o.cluster, name, didYouMean(name, names)).then("pgctrl status %s", o.cluster)
+	return status.Member{}, fail("cluster %s has no member %s%s Nothing was done.", o.cluster, name, endMeaning(name, names)).then("pgctrl status %s", o.cluster)
 }
 
 // eligible are the replicas, besides one, that could lead at this moment: their

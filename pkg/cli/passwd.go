@@ -24,7 +24,7 @@ func (a *app) passwd(ctx context.Context, cluster, user string, p passwordFlags,
 	u, known := docs.Users[user]
 	switch {
 	case !known:
-		return fail("cluster %s has no user %s with a document%s. Nothing was written.", cluster, user, didYouMean(user, sortedKeys(docs.Users))).
+		return fail("cluster %s has no user %s with a document%s Nothing was written.", cluster, user, endMeaning(user, sortedKeys(docs.Users))).
 			then("pgctrl user add %s %s", cluster, user)
 	case u.Password == "none", !u.Login:
 		return fail("user %s logs in without a password, as its document says. Nothing was written.", user).then("pgctrl get %s users/%s", cluster, user)

@@ -168,7 +168,7 @@ func (a *app) rotation(ctx context.Context, l *live, s kv.Snapshot, cluster, nam
 	case paired && has(p[1].Secret):
 		return rotation{p.Name(), true, p[1], p[0]}, nil
 	case !paired && name != secretAdmin && name != secretREST:
-		return rotation{}, fail("there is no secret %s to rotate (%s)%s. Nothing was written.", name, oneOf(rotating()), didYouMean(name, rotating())).
+		return rotation{}, fail("there is no secret %s to rotate (%s)%s Nothing was written.", name, oneOf(rotating()), endMeaning(name, rotating())).
 			then("pgctrl secret list %s", cluster)
 	case paired || !has(name):
 		return rotation{}, a.noSecret(ctx, cluster, name)

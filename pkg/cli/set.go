@@ -223,13 +223,14 @@ func (a *app) writeAndWait(ctx context.Context, l *live, c change, wait time.Dur
 		return err
 	}
 	defer f.stop()
+	before := a.wrongBefore(a.concerned(f.Snapshot(), c.scope), c)
 	since := a.deps.Now()
 	rev, err := a.commit(ctx, l, c)
 	if err != nil {
 		return err
 	}
 	show(rev)
-	return a.awaitEdit(ctx, f, c.scope, rev, wait, since)
+	return a.awaitEdit(ctx, f, c.scope, before, rev, wait, since)
 }
 
 // problemsOrFailure words an error of an edit.

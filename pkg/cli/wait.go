@@ -42,9 +42,29 @@ var passing = []observed.Reason{
 	observed.Removing, observed.Leading,
 }
 
+// earlier tells what was wrong with other documents before a change: it holds up nothing
+// of the change and is not waited for.
+type earlier map[string]bool
+
+func sameWrong(c status.Condition) string { return c.Key + " " + string(c.Reason) }
+
+// wrongBefore finds it, of documents that the change does not write.
+func (a *app) wrongBefore(before []status.ClusterStatus, c change) earlier {
+	out := earlier{}
+	for _, s := range before {
+		for _, wrong := range s.Conditions {
+			_, written := c.writes[wrong.Key]
+			if !written && wrong.Blocking() && strings.HasPrefix(wrong.Key, a.settings.Layout.DesiredPrefix()) {
+				out[sameWrong(wrong)] = true
+			}
+		}
+	}
+	return out
+}
+
 // judge says whether a change is in force wherever it can be. A node without an
 // agent is not waited for: nobody knows when it is back.
-func judge(s status.ClusterStatus) verdict {
+func judge(s status.ClusterStatus, before earlier) verdict {
 	var absent, moving []string
 	for _, c := range s.Conditions {
 		switch c.Reason {
@@ -58,6 +78,7 @@ func judge(s status.ClusterStatus) verdict {
 	for _, c := range s.Conditions {
 		switch {
 		case !c.Blocking() || c.Reason == observed.NodeAbsent || c.Node != "" && slices.Contains(absent, c.Node):
+		case before[sameWrong(c)]:
 		// Documents were checked before they were written, so this was so before.
 		case c.Type == observed.Valid:
 		case slices.Contains(passing, c.Reason):
@@ -108,7 +129,7 @@ func (a *app) input(s kv.Snapshot, cluster string) status.Input {
 }
 
 // awaitEdit waits until a change of documents is in force.
-func (a *app) awaitEdit(ctx context.Context, f *follower, scope string, rev int64, limit time.Duration, since time.Time) error {
+func (a *app) awaitEdit(ctx context.Context, f *follower, scope string, before earlier, rev int64, limit time.Duration, since time.Time) error {
 	p := a.newProgress()
 	var last []status.ClusterStatus
 	var end verdict
@@ -116,7 +137,7 @@ func (a *app) awaitEdit(ctx context.Context, f *follower, scope string, rev int6
 		last, end = a.concerned(s, scope), reached
 		server := ""
 		for _, c := range last {
-			end = worse(end, judge(c))
+			end = worse(end, judge(c, before))
 			server = c.Controller
 		}
 		p.waits(a.waitingFor(last))
@@ -255,7 +276,7 @@ func (a *app) awaitCluster(ctx context.Context, f *follower, name string, rev in
 		if last.Controller == "" {
 			return a.deps.Now().Sub(a.start) > min(serverPatience, limit)
 		}
-		if end = judge(last); end == reached && !said["whole"] {
+		if end = judge(last, nil); end == reached && !said["whole"] {
 			end = pending // as when the agent of a member was lost meanwhile
 		}
 		return end != pending

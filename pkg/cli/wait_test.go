@@ -3,6 +3,7 @@ package cli
 import (
 	"testing"
 
+	"github.com/pgctrl/pgctrl/pkg/keys"
 	"github.com/pgctrl/pgctrl/pkg/observed"
 	"github.com/pgctrl/pgctrl/pkg/status"
 )
@@ -37,8 +38,27 @@ func TestJudge(t *testing.T) {
 		"a document that was wrong":        {[]status.Condition{document}, reached},
 		"a document that was wrong, and a change on its way": {[]status.Condition{document, cond(observed.NotPlanned, "pg1")}, pending},
 	} {
-		if got := judge(status.ClusterStatus{Conditions: c.conditions}); got != c.want {
+		if got := judge(status.ClusterStatus{Conditions: c.conditions}, nil); got != c.want {
 			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
+}
+
+// TestJudgePassesByWhatWasWrongBefore: another document that a host refuses is not what
+// this change waits for; the changed one is, and so is whatever went wrong since.
+func TestJudgePassesByWhatWasWrongBefore(t *testing.T) {
+	const other, mine = "/pgctrl/desired/clusters/c/databases/Shop", "/pgctrl/desired/clusters/c/postgres"
+	a := &app{settings: Settings{Layout: keys.Default}}
+	wrong := func(key string) status.Condition {
+		c := cond(observed.Rejected, "pg1")
+		c.Key = key
+		return c
+	}
+	was := []status.ClusterStatus{{Conditions: []status.Condition{wrong(other), wrong(mine), wrong("/pgctrl/plan/pg1/c/haproxy")}}}
+	before := a.wrongBefore(was, change{writes: map[string][]byte{mine: nil}})
+	for key, want := range map[string]verdict{other: reached, mine: failed, "/pgctrl/plan/pg1/c/haproxy": failed, "/pgctrl/desired/clusters/c/hba/new": failed} {
+		if got := judge(status.ClusterStatus{Conditions: []status.Condition{wrong(key)}}, before); got != want {
+			t.Errorf("%s: %v, want %v", key, got, want)
 		}
 	}
 }
