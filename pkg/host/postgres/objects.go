@@ -72,13 +72,15 @@ const (
 // session are the settings of the driver's connections. A lock that somebody holds
 // must not hold up the rest, a commit must not wait for a replica that is away (the
 // next primary's agent makes it so again), and statements with verifiers in them must
-// be seen in no log and no view.
+// be seen in no log and no view. Whoever owns a database sets what sessions in it begin
+// with: read-only would look like a PostgreSQL in recovery and end every run at it, and
+// another role could do less.
 var session = map[string]string{
 	"statement_timeout": "20s", "lock_timeout": "2s", "synchronous_commit": "local",
 	"log_statement": "none", "log_min_error_statement": "panic", "log_min_duration_statement": "-1",
 	"log_min_duration_sample": "-1", "log_transaction_sample_rate": "0", "log_duration": "off", "log_parameter_max_length_on_error": "0",
 	"track_activities": "off", "pg_stat_statements.track": "none", "standard_conforming_strings": "on",
-	"client_min_messages": "warning",
+	"client_min_messages": "warning", "default_transaction_read_only": "off", "role": "none",
 }
 
 // NewObjects makes the driver.

@@ -1,0 +1,28 @@
+package postgres
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/pgctrl/pgctrl/pkg/plan"
+)
+
+// TestSettingsOfOwners: who owns a database sets what its sessions begin with. That
+// neither keeps us from work in it nor from all that comes after it.
+func TestSettingsOfOwners(t *testing.T) {
+	for _, set := range []string{"default_transaction_read_only = on", "role = app"} {
+		o := newObjects(t)
+		sql := plan.SQL{SQL: "c", Roles: []plan.Role{user("app")}, Databases: []plan.Database{database("shop", "app"), database("zoo", "app")}}
+		o.so(t, sql)
+		o.exec(t, "postgres", "set role app; alter database shop set "+set)
+		lookup := pooled()
+		sql.Lookup, sql.Roles = lookup.Lookup, append(lookup.Roles, sql.Roles...)
+		sql.Databases[0].Extensions = []plan.Extension{{Name: "pageinspect"}} // superusers alone may
+		changed := o.so(t, whole(o, sql))
+		for _, want := range []string{"shop: extension pageinspect", "shop: pgctrl.user_lookup", "zoo: pgctrl.user_lookup"} {
+			if !strings.Contains(changed, want) {
+				t.Errorf("%s: %q is not among\n%s", set, want, changed)
+			}
+		}
+	}
+}
