@@ -189,7 +189,7 @@ func grantsQuery(gs []plan.Grant) string {
 		case plan.OnAllSequences:
 			from, fallback, named = class(sequences), "s", false
 		case plan.OnAllFunctions:
-			from, fallback, named = "select p.proacl as acl, p.proowner as owner from pg_catalog.pg_proc p where p.pronamespace = "+namespace, "f", false
+			from, fallback, named = "select p.proacl as acl, p.proowner as owner from pg_catalog.pg_proc p where p.prokind <> 'p' and p.pronamespace = "+namespace, "f", false
 		}
 		role := "0::oid"
 		if g.Role != "PUBLIC" {

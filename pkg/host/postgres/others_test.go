@@ -26,3 +26,20 @@ func TestSettingsOfOwners(t *testing.T) {
 		}
 	}
 }
+
+// TestAllFunctionsAreNoProcedures: ALL FUNCTIONS says nothing of procedures, so that
+// theirs are as they are is nothing to repair, again and again.
+func TestAllFunctionsAreNoProcedures(t *testing.T) {
+	o := newObjects(t)
+	shop := database("shop", "app")
+	sql := plan.SQL{SQL: "c", Roles: []plan.Role{user("app")}, Databases: []plan.Database{shop}}
+	o.so(t, sql)
+	o.exec(t, "shop", "create schema s; create procedure s.p() language sql as 'select 1'; create function s.f() returns int language sql as 'select 1'")
+	for _, g := range []plan.Grant{{Role: "app"}, {Role: "PUBLIC", Revoke: true}} {
+		g.Privileges, g.On, g.Schema = []string{"EXECUTE"}, plan.OnAllFunctions, "s"
+		sql.Databases[0].Grants = []plan.Grant{g}
+		if changed := o.so(t, whole(o, sql)); !strings.Contains(changed, "ALL FUNCTIONS IN SCHEMA s") {
+			t.Errorf("the function's are not granted: %q", changed)
+		}
+	}
+}
