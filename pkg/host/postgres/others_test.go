@@ -43,3 +43,14 @@ func TestAllFunctionsAreNoProcedures(t *testing.T) {
 		}
 	}
 }
+
+// TestPartsOfSeconds: PostgreSQL keeps them, and there is nothing to repair.
+func TestPartsOfSeconds(t *testing.T) {
+	o := newObjects(t)
+	app := user("app")
+	app.ValidUntil = "2090-01-31T00:00:00.9Z"
+	sql := plan.SQL{SQL: "c", Roles: []plan.Role{app}}
+	if changed := o.so(t, sql); !strings.Contains(changed, "valid until 2090") {
+		t.Error(changed)
+	}
+}

@@ -44,7 +44,7 @@ const worldQuery = `select pg_catalog.json_build_object(
   'roles', (select coalesce(pg_catalog.json_agg(pg_catalog.json_build_object(
       'name', r.rolname, 'superuser', r.rolsuper, 'createdb', r.rolcreatedb, 'createrole', r.rolcreaterole, 'inherit', r.rolinherit,
       'login', r.rolcanlogin, 'replication', r.rolreplication, 'bypassrls', r.rolbypassrls, 'limit', r.rolconnlimit,
-      'until', case when isfinite(r.rolvaliduntil) then extract(epoch from r.rolvaliduntil)::bigint end, 'password', r.rolpassword,
+      'until', case when isfinite(r.rolvaliduntil) then floor(extract(epoch from r.rolvaliduntil))::bigint end, 'password', r.rolpassword,
       'config', (select s.setconfig from pg_catalog.pg_db_role_setting s where s.setdatabase = 0 and s.setrole = r.oid),
       'member_of', (select pg_catalog.array_agg(g.rolname) from pg_catalog.pg_auth_members m
         join pg_catalog.pg_authid g on g.oid = m.roleid where m.member = r.oid),
