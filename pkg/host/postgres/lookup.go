@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"crypto/rand"
 	"slices"
 	"strings"
 )
@@ -51,7 +52,16 @@ func lookupSteps(role, owner string, schema *schemaState, f *lookupState) []step
 		return nil
 	}
 	const function = "pgctrl.user_lookup(text)"
-	steps := []step{{"function " + function, "CREATE SCHEMA IF NOT EXISTS pgctrl"}}
+	var steps []step
+	if schema != nil && schema.Owner != owner {
+		// Whoever may make schemas was here first. Something of theirs may depend on what
+		// is in it, or be taken for ours by PgBouncer: it goes aside as it is, under a name
+		// that nobody can have taken.
+		aside := "pgctrl_" + strings.ToLower(rand.Text())
+		steps = append(steps, step{"schema pgctrl of " + schema.Owner + " renamed", "ALTER SCHEMA pgctrl RENAME TO " + aside})
+		schema, f = nil, nil
+	}
+	steps = append(steps, step{"function " + function, "CREATE SCHEMA IF NOT EXISTS pgctrl"})
 	add := func(statement string) { steps = append(steps, step{"", statement}) }
 	add("ALTER SCHEMA pgctrl OWNER TO " + ident(owner))
 	if f != nil && (f.Result != lookupResult || f.Owner != owner) {

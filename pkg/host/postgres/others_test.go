@@ -54,3 +54,33 @@ func TestPartsOfSeconds(t *testing.T) {
 		t.Error(changed)
 	}
 }
+
+// TestSchemaOfSomebodyElse: who may make schemas makes pgctrl before we do. Whatever is
+// in it, PgBouncer asks our function, and nothing that somebody made is lost.
+func TestSchemaOfSomebodyElse(t *testing.T) {
+	const theirs = "create schema pgctrl; "
+	const evil = " returns table(usename text, passwd text) language sql as $$ select name, 'evil'::text $$"
+	for _, made := range []string{
+		"create function pgctrl.user_lookup(name text)" + evil + "; create view public.v as select * from pgctrl.user_lookup('app')",
+		"create procedure pgctrl.user_lookup(text) language sql as 'select 1'",
+		"create function pgctrl.user_lookup(name text, i int default 1)" + evil,
+	} {
+		o := newObjects(t)
+		sql := pooled()
+		lookup := sql.Lookup
+		sql.Lookup, sql.Roles = "", append(sql.Roles, user("app"))
+		sql.Databases = []plan.Database{database("shop", "app")}
+		o.so(t, sql)
+		o.exec(t, "shop", "grant create on schema public to app; set role app; "+theirs+made)
+		sql.Lookup = lookup
+		o.so(t, whole(o, sql))
+		got, err := o.login(t, "pgctrl_pooler", "pool-er", "shop", "select passwd from pgctrl.user_lookup('app')")
+		if err != nil || !strings.HasPrefix(got, "SCRAM-SHA-256$") {
+			t.Errorf("%s: the lookup says %q %v", made, got, err)
+		}
+		got, err = o.login(t, "app", "app's password", "shop", "select count(*)::text from pg_proc p join pg_roles r on r.oid = p.proowner where r.rolname = 'app'")
+		if err != nil || got != "1" {
+			t.Errorf("%s: %s of theirs are left, %v", made, got, err)
+		}
+	}
+}
