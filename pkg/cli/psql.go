@@ -1,10 +1,13 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"net/url"
 	"os"
 	"os/exec"
+	"os/signal"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -53,20 +56,11 @@ func (a *app) psqlCommand() *cobra.Command {
 			if command != "" {
 				words = append(words, "-X", "-c", command)
 			}
-			p := exec.CommandContext(cmd.Context(), "psql", words...)
-			p.Stdin, p.Stdout, p.Stderr, p.Env = a.In, a.Out, a.Err, os.Environ()
+			var password []byte
 			if ok {
-				p.Env = append(p.Env, "PGPASSWORD="+string(e.Value))
+				password = e.Value
 			}
-			err = p.Run()
-			if errors.Is(err, exec.ErrNotFound) {
-				return fail("psql is not installed on this host").then("apt-get install postgresql-client")
-			}
-			var ended *exec.ExitError
-			if errors.As(err, &ended) {
-				return exitCode(Failed) // it has said why
-			}
-			return err
+			return a.runPsql(cmd.Context(), words, password)
 		},
 	}
 	c.Flags().StringVarP(&database, "dbname", "d", "postgres", "the database")
@@ -74,6 +68,37 @@ func (a *app) psqlCommand() *cobra.Command {
 	c.Flags().StringVarP(&command, "command", "c", "", "run this and end")
 	c.Flags().BoolVar(&replica, "replica", false, "on a replica")
 	return c
+}
+
+// runPsql runs psql until it ends by itself. Ctrl-C is for psql, which gets it from the
+// terminal as we do and stops a query by it; whoever ends us otherwise ends both.
+func (a *app) runPsql(ctx context.Context, words []string, password []byte) error {
+	p := exec.CommandContext(context.WithoutCancel(ctx), "psql", words...)
+	p.Stdin, p.Stdout, p.Stderr, p.Env = a.In, a.Out, a.Err, os.Environ()
+	if password != nil {
+		p.Env = append(p.Env, "PGPASSWORD="+string(password))
+	}
+	term := make(chan os.Signal, 1)
+	signal.Notify(term, syscall.SIGTERM)
+	err := p.Start()
+	if err == nil {
+		go func() {
+			if s, ok := <-term; ok {
+				_ = p.Process.Signal(s) // it may have ended
+			}
+		}()
+		err = p.Wait()
+	}
+	signal.Stop(term)
+	close(term)
+	if errors.Is(err, exec.ErrNotFound) {
+		return fail("psql is not installed on this host").then("apt-get install postgresql-client")
+	}
+	var ended *exec.ExitError
+	if errors.As(err, &ended) {
+		return exitCode(Failed) // it has said why
+	}
+	return err
 }
 
 // connectionOf is a URL for another user and database.
