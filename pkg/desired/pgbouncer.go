@@ -3,6 +3,7 @@ package desired
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/pgctrl/pgctrl/pkg/near"
@@ -41,13 +42,15 @@ type PoolSetting struct {
 	Of, Name, Value string
 }
 
-// PoolSettings lists the entries of Databases or Users in order.
+// PoolSettings lists the entries of Databases or Users in order, those of one together:
+// a name may have dots itself, so the entries' own order does not have them so.
 func PoolSettings(entries map[string]any) []PoolSetting {
 	var out []PoolSetting
 	for _, entry := range sortedKeys(entries) {
 		i := strings.LastIndexByte(entry, '.')
 		out = append(out, PoolSetting{Of: entry[:i], Name: entry[i+1:], Value: scalarValue(entries[entry]).source})
 	}
+	slices.SortStableFunc(out, func(a, b PoolSetting) int { return strings.Compare(a.Of, b.Of) })
 	return out
 }
 

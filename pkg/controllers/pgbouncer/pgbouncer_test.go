@@ -181,3 +181,15 @@ func TestNoPoolerWithoutItsPassword(t *testing.T) {
 	controllertest.Delete(m, secret)
 	waits()
 }
+
+// TestOneLineForEachDatabase: PgBouncer takes the last line of a name and forgets the
+// earlier, and another name may come between the settings of one.
+func TestOneLineForEachDatabase(t *testing.T) {
+	m := cluster(t, "small", "pg-test", "pg-test-1")
+	controllertest.Put(m, docs+"pgbouncer", "databases: {shop.min_pool_size: 3, shop.p.pool_size: 9, shop.pool_size: 7}")
+	controllertest.Settle(t, New(), m, "pg-test")
+	file := fileOf(t, m, "pg1", "pg-test")
+	if n := strings.Count(file, "\nshop = "); n != 1 || !strings.Contains(file, " min_pool_size=3 pool_size=7\n") {
+		t.Errorf("%d lines for shop in\n%s", n, file)
+	}
+}
