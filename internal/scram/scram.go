@@ -14,8 +14,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-
-	"golang.org/x/text/secure/precis"
+	"unicode"
 )
 
 // iterations is PostgreSQL's own number. Its clients compute as many for every login,
@@ -82,10 +81,13 @@ func compute(password string, salt []byte, iterations int) (string, error) {
 }
 
 // normalized is the password as clients hash it. One that can't be normalized is hashed
-// byte by byte, as PostgreSQL does.
+// byte by byte, as PostgreSQL does; so is one in ASCII, with whatever is in it.
 func normalized(password string) string {
-	p, err := precis.OpaqueString.String(password)
-	if err != nil {
+	if ascii := !strings.ContainsFunc(password, func(r rune) bool { return r > unicode.MaxASCII }); ascii {
+		return password
+	}
+	p, ok := saslprep(password)
+	if !ok {
 		return password
 	}
 	return p

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/pgctrl/pgctrl/internal/scram"
 	"github.com/pgctrl/pgctrl/pkg/plan"
 )
 
@@ -81,6 +82,25 @@ func TestSchemaOfSomebodyElse(t *testing.T) {
 		got, err = o.login(t, "app", "app's password", "shop", "select count(*)::text from pg_proc p join pg_roles r on r.oid = p.proowner where r.rolname = 'app'")
 		if err != nil || got != "1" {
 			t.Errorf("%s: %s of theirs are left, %v", made, got, err)
+		}
+	}
+}
+
+// TestPasswordsAsPostgreSQLReadsThem: a verifier of ours is one of the same password to
+// PostgreSQL and its clients, whatever is in it.
+func TestPasswordsAsPostgreSQLReadsThem(t *testing.T) {
+	o := newObjects(t)
+	for _, password := range []string{
+		"plain", "½ cup", "ﬁx", "Ａ", "a\u00adb", "a\u00a0b", "a\u200bb", "a\u200db", "o\u0308", "№5", "€uro", "日本", "😀x",
+		"\u0627\ufefba", "\ufefb", "½\ue000", "½\u0007", "\u00ad", "tab\t½", "😀½",
+	} {
+		o.exec(t, "postgres", "drop role if exists theirs; create role theirs password "+literal(password))
+		kept, err := o.login(t, "postgres", "", "postgres", "select rolpassword from pg_authid where rolname = 'theirs'")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !scram.Verifies(kept, password) {
+			t.Errorf("%q: PostgreSQL's verifier is not of it", password)
 		}
 	}
 }
