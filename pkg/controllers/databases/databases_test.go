@@ -340,3 +340,22 @@ func TestLookupWaitsForItsRole(t *testing.T) {
 		t.Errorf("lookup of %q with its password made", got)
 	}
 }
+
+// TestWidened: what all tables have is not taken from the one that had it before.
+func TestWidened(t *testing.T) {
+	m := formed(t)
+	put := func(grant string) []plan.Grant {
+		controllertest.Put(m, docs+"databases/shop", `{grants: ["`+grant+`"]}`)
+		controllertest.Settle(t, New(), m, "pg-test")
+		_, sql := planOf(t, m, "pg1")
+		return sql.Databases[0].Grants
+	}
+	put("SELECT, INSERT ON TABLE s.t TO reader")
+	got := put("SELECT ON ALL TABLES IN SCHEMA s TO reader")
+	if len(got) != 2 || !got[1].Taken || strings.Join(got[1].Privileges, ",") != "INSERT" {
+		t.Errorf("grants %+v", got)
+	}
+	if got = put("CONNECT ON DATABASE TO reader"); len(got) != 3 {
+		t.Errorf("grants %+v", got)
+	}
+}

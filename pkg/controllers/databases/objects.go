@@ -238,7 +238,9 @@ func takenBack(now, before []plan.Grant) []plan.Grant {
 		left.Revoke, left.Taken = true, true
 		left.Privileges = slices.DeleteFunc(slices.Clone(old.Privileges), func(p string) bool {
 			return slices.ContainsFunc(now, func(g plan.Grant) bool {
-				return g.On == old.On && g.Schema == old.Schema && g.Object == old.Object && g.Role == old.Role && slices.Contains(g.Privileges, p)
+				same := g.On == old.On && g.Object == old.Object
+				all := !g.Revoke && g.On == "ALL "+old.On+"S IN SCHEMA" // which has it too
+				return (same || all) && g.Schema == old.Schema && g.Role == old.Role && slices.Contains(g.Privileges, p)
 			})
 		})
 		if (!old.Revoke || old.Taken) && len(left.Privileges) > 0 {

@@ -30,7 +30,7 @@ type insideState struct {
 	Locked     *schemaState              `json:"locked"` // the schema of the lookup
 	Admits     bool                      `json:"admits"` // the role of the lookup may connect
 	Named      bool                      `json:"named"`  // it is granted that itself, not as everybody
-	Grants     []int                     `json:"grants"` // of the plan's, those that are not so
+	Grants     []int                     `json:"grants"` // of the plan's, those that are not so, and there() of those on what exists
 }
 
 type extensionState struct {
@@ -101,7 +101,13 @@ func insideSteps(want plan.Database, have insideState) [][]step {
 	}
 	for i, g := range want.Grants {
 		if slices.Contains(have.Grants, i) {
-			out = append(out, []step{grantStep(want.Name, g)})
+			steps := []step{grantStep(want.Name, g)}
+			for _, e := range exceptions(want.Grants, g) {
+				if slices.Contains(have.Grants, there(e)) {
+					steps = append(steps, step{"", grantStep(want.Name, want.Grants[e]).statement})
+				}
+			}
+			out = append(out, steps)
 		}
 	}
 	return out
@@ -144,6 +150,22 @@ func extensionSteps(e plan.Extension, have map[string]extensionState) []step {
 	}
 	return steps
 }
+
+// exceptions are what is said otherwise of one object, when g is about all of a schema.
+// PostgreSQL knows no such order, so it is done again after all, and not missed in all.
+func exceptions(all []plan.Grant, g plan.Grant) (out []int) {
+	one := map[string]string{plan.OnAllTables: plan.OnTable, plan.OnAllSequences: plan.OnSequence}[g.On]
+	for i, e := range all {
+		same := func(p string) bool { return slices.Contains(g.Privileges, p) }
+		if one != "" && e.On == one && e.Schema == g.Schema && e.Role == g.Role && e.Revoke != g.Revoke && slices.ContainsFunc(e.Privileges, same) {
+			out = append(out, i)
+		}
+	}
+	return out
+}
+
+// there marks grant i as one on an object that exists.
+func there(i int) int { return -1 - i }
 
 func grantStep(database string, g plan.Grant) step {
 	object := g.On
@@ -195,8 +217,17 @@ func grantsQuery(gs []plan.Grant) string {
 		if g.Role != "PUBLIC" {
 			role = "(select r.oid from pg_catalog.pg_roles r where r.rolname = " + literal(g.Role) + ")"
 		}
+		if g.On == plan.OnTable || g.On == plan.OnSequence {
+			parts = append(parts, fmt.Sprintf("select %d as i where exists (%s)", there(i), from))
+		}
 		for _, p := range g.Privileges {
 			has := fmt.Sprintf("exists (select from pg_catalog.aclexplode(coalesce(o.acl, pg_catalog.acldefault('%s', o.owner))) a where a.grantee = %s and a.privilege_type = %s)", fallback, role, literal(p))
+			from := from
+			for _, e := range exceptions(gs, g) {
+				if slices.Contains(gs[e].Privileges, p) {
+					from += " and c.relname <> " + literal(gs[e].Object)
+				}
+			}
 			test := fmt.Sprintf("exists (select from (%s) o where not %s)", from, has)
 			switch {
 			case g.Revoke:

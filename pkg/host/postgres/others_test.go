@@ -104,3 +104,33 @@ func TestPasswordsAsPostgreSQLReadsThem(t *testing.T) {
 		}
 	}
 }
+
+// TestOneOfAllTables: what is said of one table holds against what is said of all, for
+// good and at no moment otherwise.
+func TestOneOfAllTables(t *testing.T) {
+	o := newObjects(t)
+	sql := plan.SQL{SQL: "c", Roles: []plan.Role{user("app")}, Databases: []plan.Database{database("shop", "postgres")}}
+	o.so(t, sql)
+	o.exec(t, "shop", "create schema s; grant usage on schema s to app; create table s.one (i int); create table s.two (i int)")
+	all := plan.Grant{Privileges: []string{"SELECT", "INSERT"}, On: plan.OnAllTables, Schema: "s", Role: "app"}
+	one := plan.Grant{Privileges: []string{"SELECT"}, On: plan.OnTable, Schema: "s", Object: "one", Role: "app"}
+	const ask = "select concat(has_table_privilege('s.one', 'select'), has_table_privilege('s.one', 'insert'), has_table_privilege('s.two', 'select'))"
+	for _, c := range []struct {
+		revokeAll bool
+		want      string
+	}{{false, "ftt"}, {true, "tff"}, {false, "ftt"}} {
+		all.Revoke, one.Revoke = c.revokeAll, !c.revokeAll
+		none := one
+		none.Object = "none" // there is no such table: that holds up nothing
+		sql.Databases[0].Grants = []plan.Grant{all, one}
+		if none.Revoke {
+			sql.Databases[0].Grants = append(sql.Databases[0].Grants, none)
+		}
+		for range 2 {
+			o.so(t, whole(o, sql))
+			if got, err := o.login(t, "app", "app's password", "shop", ask); err != nil || got != c.want {
+				t.Errorf("all revoked %v: %s %v, want %s", c.revokeAll, got, err, c.want)
+			}
+		}
+	}
+}
