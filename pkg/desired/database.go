@@ -61,13 +61,20 @@ func checkDatabase(d *resolved) []Problem {
 	if db.State == absent && db.Name == maintenance {
 		out = append(out, d.problem("state", "expected a database that can go, found %s, which everybody connects to first", maintenance))
 	}
+	var granted []Privilege
 	for _, g := range []struct {
 		field, toward string
 		list          []string
 	}{{"grants", "TO", db.Grants}, {"revokes", "FROM", db.Revokes}} {
 		for _, text := range g.list {
-			if _, wrong := ParseGrant(text, g.toward); wrong != "" {
+			p, wrong := ParseGrant(text, g.toward)
+			switch {
+			case wrong != "":
 				out = append(out, d.problem(g.field, "%s, found %s", wrong, quote(text)))
+			case g.field == "grants":
+				granted = append(granted, p)
+			case slices.ContainsFunc(granted, p.overlaps): // it would be done and undone for ever
+				out = append(out, d.problem(g.field, "expected what grants do not give, found %s", quote(text)))
 			}
 		}
 	}
@@ -129,6 +136,13 @@ type Privilege struct {
 	Schema     string
 	Object     string
 	Role       string // PUBLIC is everybody
+}
+
+// overlaps reports whether both are about the same right of the same role. One object and
+// all of its schema are not the same: there the one says what it is to be.
+func (p Privilege) overlaps(o Privilege) bool {
+	return p.On == o.On && p.Schema == o.Schema && p.Object == o.Object && p.Role == o.Role &&
+		slices.ContainsFunc(p.Privileges, func(name string) bool { return slices.Contains(o.Privileges, name) })
 }
 
 // grantable are the privileges that each kind of object has.

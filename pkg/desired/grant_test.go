@@ -54,3 +54,24 @@ func TestNamesThatAreKept(t *testing.T) {
 		}
 	}
 }
+
+// TestGrantedAndRevoked: the same can't be both; what is said of one table and of all can.
+func TestGrantedAndRevoked(t *testing.T) {
+	for doc, bad := range map[string]bool{
+		`{grants: [CONNECT ON DATABASE TO app], revokes: [ALL ON DATABASE FROM app]}`:                                               true,
+		`{grants: [CONNECT ON DATABASE TO app], revokes: [CONNECT ON DATABASE FROM PUBLIC]}`:                                        false,
+		`{grants: ["SELECT, INSERT ON TABLE s.t TO app"], revokes: ["UPDATE ON TABLE s.t FROM app", INSERT ON TABLE s.u FROM app]}`: false,
+		`{grants: [SELECT ON ALL TABLES IN SCHEMA s TO app], revokes: [SELECT ON TABLE s.t FROM app]}`:                              false,
+		`{grants: [SELECT ON ALL TABLES IN SCHEMA s TO app], revokes: [SELECT ON ALL TABLES IN SCHEMA s FROM app]}`:                 true,
+	} {
+		c := Load(fleet("clusters/c/databases/shop", doc), l, "c")
+		if got := say(c.Problems); strings.Contains(got, "revokes: ") != bad {
+			t.Errorf("%s: problems %q", doc, got)
+		}
+	}
+	for _, name := range []string{"PUBLIC", "Public"} { // grants to everybody would be meant
+		if checkUserName(name) == nil {
+			t.Errorf("user %q is let through", name)
+		}
+	}
+}

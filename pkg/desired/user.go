@@ -41,7 +41,7 @@ func checkUserName(name string) error {
 	switch {
 	case slices.Contains(SystemRoles, name):
 		return fmt.Errorf("user %q is one that pgctrl itself needs and looks after; expected another name", name)
-	case strings.HasPrefix(name, "pg_"), name == "public", name == "none":
+	case strings.HasPrefix(name, "pg_"), strings.EqualFold(name, "public"), name == "none":
 		return fmt.Errorf("user %q has a name that PostgreSQL keeps for itself; expected another name", name)
 	case strings.HasPrefix(name, "pgctrl_"):
 		return fmt.Errorf("user %q has a name that pgctrl keeps for itself; expected another name", name)
