@@ -180,7 +180,8 @@ func (a *app) editOnce(ctx context.Context, scope, document string, w writeFlags
 	if err != nil {
 		return problemsOrFailure(l, err)
 	}
-	if !existed && newText == nil || existed && newText != nil && string(oldText) == string(newText) {
+	same := existed && newText != nil && string(oldText) == string(newText)
+	if !existed && newText == nil || same && len(w.secrets) == 0 {
 		a.say("no change")
 		return nil
 	}
@@ -205,7 +206,13 @@ func (a *app) editOnce(ctx context.Context, scope, document string, w writeFlags
 		a.showChanges(scope, document, fields, 0)
 		return exitCode(NotConverged)
 	}
-	return a.writeAndWait(ctx, l, c, w.wait, func(rev int64) { a.showChanges(scope, document, fields, rev) })
+	return a.writeAndWait(ctx, l, c, w.wait, func(rev int64) {
+		if same { // and written once more, so that it is waited for
+			a.say("changed %s %s: its password (revision %d)", scope, document, rev)
+			return
+		}
+		a.showChanges(scope, document, fields, rev)
+	})
 }
 
 // writeAndWait commits a change, has it shown, and waits until it is in force. The
