@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/pgctrl/pgctrl/pkg/desired"
@@ -65,7 +66,8 @@ func (a *app) passwd(ctx context.Context, cluster, user string, p passwordFlags,
 }
 
 // hasPassword reports whether the leader's node has answered a plan with the secret at
-// that revision or a later one.
+// that revision or a later one, and says nothing against the user, whose password is
+// changed with all else of him or not at all.
 func hasPassword(s kv.Snapshot, l keys.Layout, cluster, name string, rev int64) bool {
 	leader, _ := s.Get(l.Leader(cluster))
 	for _, e := range s.Range(l.Prefix(keys.Plan)) {
@@ -76,7 +78,8 @@ func hasPassword(s kv.Snapshot, l keys.Layout, cluster, name string, rev int64) 
 		p, err := plan.ReadShort(e.Value)
 		r, ok := observed.Read[observed.Report](s, l.ObservedKey(ref.Node, cluster, ref.Concern))
 		if err == nil && ok && p.Cluster.Member == string(leader.Value) {
-			return p.Secrets[name] >= rev && r.Plan == e.ModRevision
+			refused := func(c observed.Condition) bool { return c.Bad() && c.Key == l.ClusterDoc(cluster, name) }
+			return p.Secrets[name] >= rev && r.Plan == e.ModRevision && !slices.ContainsFunc(r.Conditions, refused)
 		}
 	}
 	return false
