@@ -49,6 +49,9 @@ func HBARules(docs *desired.Cluster, members []plan.Member, offline bool) []HBAR
 			network+" replication "+either(twins.Replicator)+" "+cidr(m.Address)+" scram-sha-256",
 			network+" postgres "+either(twins.Rewind)+" "+cidr(m.Address)+" scram-sha-256")
 	}
+	// The pooler's role is told every user's verifier, and runs whatever function somebody
+	// made in a database of their own before ours was there. Over no network.
+	own = append(own, "host all "+either(twins.Pooler)+" all reject")
 	var out []HBARule
 	for _, line := range own {
 		out = append(out, HBARule{Line: line})

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -52,6 +53,15 @@ func TestRulesOfPeopleComeAfterTheClustersOwn(t *testing.T) {
 			place = h.Order
 		}
 	})
+}
+
+// TestPoolersRoleStaysAtHome: it is told the verifiers of all users, and whoever got its
+// password comes with it over no network, whatever people's rules say.
+func TestPoolersRoleStaysAtHome(t *testing.T) {
+	own := HBARules(&desired.Cluster{}, []plan.Member{{Name: "a", Address: "10.0.0.1"}}, false)
+	if !slices.ContainsFunc(own, func(r HBARule) bool { return r.Line == "host all pgctrl_pooler all reject" }) {
+		t.Errorf("the cluster's own rules are %v", own)
+	}
 }
 
 // TestR4BadRuleChangesNothing: no plan of the concern, and the condition says why.
