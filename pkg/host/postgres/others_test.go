@@ -134,3 +134,12 @@ func TestOneOfAllTables(t *testing.T) {
 		}
 	}
 }
+
+// TestNamesWithBlanks: the report has names with blanks between, and "old app" in it would
+// be a role app, which then counts as one with a password that nobody knows.
+func TestNamesWithBlanks(t *testing.T) {
+	got := others([]string{"old app", "legacy", "app\u00a0x", "described"}, func(name string) bool { return name == "described" })
+	if strings.Join(got, ",") != "legacy" {
+		t.Errorf("others are %q", got)
+	}
+}

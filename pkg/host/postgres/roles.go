@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/jackc/pgx/v5"
 
@@ -207,11 +208,12 @@ func sameSetting(name, a, b string) bool {
 	return a == b
 }
 
-// others are the names that nobody described, in order.
+// others are the names that nobody described, in order. One with a blank in it no document
+// can have, and reports could not tell it from two names.
 func others(all []string, described func(string) bool) []string {
 	var out []string
 	for _, name := range all {
-		if !described(name) {
+		if !described(name) && !strings.ContainsFunc(name, unicode.IsSpace) {
 			out = append(out, name)
 		}
 	}
