@@ -75,3 +75,12 @@ func TestGrantedAndRevoked(t *testing.T) {
 		}
 	}
 }
+
+// TestRulesNameWhatExists: a name that a user or database may have, a rule can say.
+func TestRulesNameWhatExists(t *testing.T) {
+	c := Load(fleet("clusters/c/users/1app", "{}", "clusters/c/databases/2024", "{owner: 1app}",
+		"clusters/c/hba/app", `{databases: ["2024"], users: [1app, "+2"], addresses: [all]}`), l, "c")
+	if len(c.Problems) > 0 {
+		t.Error(say(c.Problems))
+	}
+}

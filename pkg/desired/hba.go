@@ -20,8 +20,8 @@ type HBA struct {
 	Meta      `yaml:"-"`
 	Order     int            `yaml:"order" min:"1" max:"999" note:"500; default 900, local 910" own:"true" effect:"reload" example:"100" says:"Its place: the lowest is tried first, and rules of one place by their names; the first that fits decides."`
 	Type      string         `yaml:"type" enum:"local,host,hostssl,hostnossl" note:"host; of the rule local: local" own:"true" effect:"reload" example:"hostssl" says:"Which connections it is about: over the unix socket, over TCP, or over TCP with or without TLS only."`
-	Databases []string       `yaml:"databases" format:"database" pattern:"^[A-Za-z_][A-Za-z0-9_$.-]{0,62}$" note:"[all]" own:"true" effect:"reload" example:"[app]" says:"The databases, or all, sameuser, samerole, replication; all leaves replication out."`
-	Users     []string       `yaml:"users" format:"role" pattern:"^[+]?[A-Za-z_][A-Za-z0-9_$.-]{0,62}$" note:"[all]" own:"true" effect:"reload" example:"[app]" says:"The roles, or all; +name is every member of the role name."`
+	Databases []string       `yaml:"databases" format:"database" pattern:"^[A-Za-z0-9_][A-Za-z0-9_$.-]{0,62}$" note:"[all]" own:"true" effect:"reload" example:"[app]" says:"The databases, or all, sameuser, samerole, replication; all leaves replication out."`
+	Users     []string       `yaml:"users" format:"role" pattern:"^[+]?[A-Za-z0-9_][A-Za-z0-9_$.-]{0,62}$" note:"[all]" own:"true" effect:"reload" example:"[app]" says:"The roles, or all; +name is every member of the role name."`
 	Addresses []string       `yaml:"addresses" format:"hba address" note:"of the rule default: [all]; any other rule over TCP needs them" own:"true" effect:"reload" example:"[10.20.0.0/16]" says:"Where from: addresses, networks, host names, .domain, or all, samehost, samenet. Clients of a service come from the node of its HAProxy, and those of a pooled one over the socket: rules of type local are about them."`
 	Method    string         `yaml:"method" default:"scram-sha-256" enum:"scram-sha-256,cert,peer,reject,trust,md5,password,ldap,gss,pam,radius,ident" effect:"reload" example:"reject" says:"How the client proves who it is; reject refuses it, trust believes it."`
 	Options   map[string]any `yaml:"options" effect:"reload" example:"clientcert=verify-full" says:"Options of the method, such as clientcert or map; PostgreSQL itself judges them."`
@@ -81,9 +81,9 @@ func hbaAddress(v *value) (any, string, string) {
 // hbaWords say what belongs into the lists of a rule, by the fields' formats.
 var hbaWords = map[string]string{
 	"hba address": hbaExpects,
-	"database":    "the name of a database: a letter or _, then letters, digits and _ $ . -",
+	"database":    "the name of a database: a letter, digit or _, then letters, digits and _ $ . -",
 	"tls name":    "a host name, perhaps with *, or an address",
-	"role":        "the name of a role: a letter or _, then letters, digits and _ $ . -; with + before it, its members",
+	"role":        "the name of a role: a letter, digit or _, then letters, digits and _ $ . -; with + before it, its members",
 }
 
 const (
