@@ -51,7 +51,7 @@ func HBARules(docs *desired.Cluster, members []plan.Member, offline bool) []HBAR
 	}
 	// The pooler's role is told every user's verifier, and runs whatever function somebody
 	// made in a database of their own before ours was there. Over no network.
-	own = append(own, "host all "+either(twins.Pooler)+" all reject")
+	own = append(own, network+" all "+either(twins.Pooler)+" all reject")
 	var out []HBARule
 	for _, line := range own {
 		out = append(out, HBARule{Line: line})
