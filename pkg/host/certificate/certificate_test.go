@@ -1,6 +1,7 @@
 package certificate
 
 import (
+	"context"
 	"errors"
 	"net"
 	"os"
@@ -118,6 +119,40 @@ func TestProveAgainstWhoSpeaksNoTLS(t *testing.T) {
 	if err := Prove(t.Context(), port, Files{}); err != nil {
 		t.Error(err)
 	}
+	crt := put(t, filepath.Join(folder(t), "a.crt"), pkitest.Pair(t, "db", time.Now()), 0o644)
+	refused(t, Prove(t.Context(), port, Files{Certificate: crt, Key: crt}), "offers no TLS")
+	ended, end := context.WithCancel(t.Context())
+	time.AfterFunc(200*time.Millisecond, end)
+	var no *plan.Refusal
+	if err := Prove(ended, port, Files{Certificate: crt, Key: crt}); err == nil || errors.As(err, &no) {
+		t.Errorf("an agent that ends is told %v", err)
+	}
+}
+
+// TestProveByTheLastAnswer: what was answered counts, also when the time ends in the midst
+// of the next question.
+func TestProveByTheLastAnswer(t *testing.T) {
+	l, err := net.Listen("tcp", "localhost:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for answers := 1; ; answers-- {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			var b [8]byte
+			_, _ = c.Read(b[:])
+			if answers > 0 {
+				_, _ = c.Write([]byte("N"))
+				c.Close()
+			}
+			defer c.Close()
+		}
+	}()
+	_, port, _ := net.SplitHostPort(l.Addr().String())
 	crt := put(t, filepath.Join(folder(t), "a.crt"), pkitest.Pair(t, "db", time.Now()), 0o644)
 	refused(t, Prove(t.Context(), port, Files{Certificate: crt, Key: crt}), "offers no TLS")
 }

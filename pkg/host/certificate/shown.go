@@ -36,17 +36,18 @@ func Prove(ctx context.Context, port string, f Files) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, showWithin)
 	defer cancel()
+	wrong := "" // by the last answer
 	for {
 		got, err := Shown(ctx, net.JoinHostPort("localhost", port))
-		wrong := ""
 		switch {
 		case errors.Is(err, errPlain) && want == nil:
 			return nil
 		case errors.Is(err, errPlain):
 			wrong = "offers no TLS"
 		case err != nil && ctx.Err() == nil: // it is busy, or about to go
-		case err != nil:
+		case err != nil && wrong == "":
 			return fmt.Errorf("ask port %s for its certificate: %w", port, err)
+		case err != nil:
 		case want == nil:
 			wrong = "goes on to offer TLS"
 		case pki.Fingerprint(got) != pki.Fingerprint(want):
@@ -57,7 +58,7 @@ func Prove(ctx context.Context, port string, f Files) error {
 		select {
 		case <-time.After(lookEvery):
 		case <-ctx.Done():
-			if wrong == "" {
+			if wrong == "" || !errors.Is(ctx.Err(), context.DeadlineExceeded) {
 				return fmt.Errorf("ask port %s for its certificate: %w", port, ctx.Err())
 			}
 			return &plan.Refusal{Reason: observed.Rejected, Document: "postgres",
