@@ -59,7 +59,7 @@ func TestRulesOfPeopleComeAfterTheClustersOwn(t *testing.T) {
 // password comes with it over no network, whatever people's rules say.
 func TestPoolersRoleStaysAtHome(t *testing.T) {
 	own := HBARules(&desired.Cluster{}, []plan.Member{{Name: "a", Address: "10.0.0.1"}}, false)
-	if !slices.ContainsFunc(own, func(r HBARule) bool { return r.Line == "host all pgctrl_pooler all reject" }) {
+	if !slices.ContainsFunc(own, func(r HBARule) bool { return r.Line == "host all pgctrl_pooler,pgctrl_pooler_b all reject" }) {
 		t.Errorf("the cluster's own rules are %v", own)
 	}
 }
