@@ -273,8 +273,20 @@ func (f *Fleet) Switchover(ctx context.Context, cluster, from, to string) error 
 		return err
 	}
 	_, err = f.Node(from).Exec(ctx, "curl", "-sS", "--fail-with-body", "-m", "60", "-u", "patroni:"+pw, "-X", "POST", "-d", body, "http://127.0.0.1:8008/switchover")
-	if err != nil {
-		return fmt.Errorf("switchover %s from %s to %s: %w", cluster, from, to, err)
+	if err == nil {
+		return nil
+	}
+	// Patroni says 503 when nobody took the key in its own time, and the move goes on. Its
+	// replicas do that late when etcd was away a moment ago: 3.0.2 goes by what it
+	// remembers of the leader key for up to two loops more (seen: 20 s).
+	late := Until(ctx, 30*time.Second, to+" to lead all the same", func(ctx context.Context) error {
+		if now, err := f.Leader(ctx, cluster); err != nil || now != to {
+			return fmt.Errorf("leader %q: %w", now, err)
+		}
+		return nil
+	})
+	if late != nil {
+		return fmt.Errorf("switchover %s from %s to %s: %w; %w", cluster, from, to, err, late)
 	}
 	return nil
 }
