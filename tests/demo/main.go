@@ -107,6 +107,17 @@ func services(ctx context.Context, f *fleet.Fleet) error {
 	if err := base.Prepare(ctx); err != nil {
 		return err
 	}
+	// Behind a pooler PostgreSQL is on a socket and tells no address; when it started does.
+	started := map[string]string{}
+	for _, h := range f.Nodes {
+		t := base
+		t.Host, t.Port = h.IP, 5432
+		at, _, err := read(ctx, t)
+		if err != nil {
+			return fmt.Errorf("read on %s:5432: %w", h.Name, err)
+		}
+		started[at] = h.Name
+	}
 	for _, h := range f.Nodes {
 		t := base
 		t.Host = h.IP
@@ -115,23 +126,24 @@ func services(ctx context.Context, f *fleet.Fleet) error {
 			return fmt.Errorf("write through %s:5436: %s: %w", h.Name, w.Outcome, w.Err)
 		}
 		t.Port = 5434
-		server, recovery, err := read(ctx, t)
+		at, recovery, err := read(ctx, t)
 		if err != nil {
 			return fmt.Errorf("read through %s:5434: %w", h.Name, err)
 		}
-		say("through %s: 5436 wrote on %s, 5434 read from %s (in recovery: %t)", h.Name, w.Server, server, recovery)
+		say("through %s: 5436 wrote on %s, 5434 read from %s, through its pooler (in recovery: %t)", h.Name, w.Server, started[at], recovery)
 	}
 	return nil
 }
 
-func read(ctx context.Context, t probe.Target) (server string, recovery bool, err error) {
+// read is when the PostgreSQL that answers started, and whether it is in recovery.
+func read(ctx context.Context, t probe.Target) (started string, recovery bool, err error) {
 	conn, err := t.Connect(ctx)
 	if err != nil {
 		return "", false, err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	err = conn.QueryRow(ctx, "select host(inet_server_addr()), pg_is_in_recovery()").Scan(&server, &recovery)
-	return server, recovery, err
+	err = conn.QueryRow(ctx, "select pg_postmaster_start_time()::text, pg_is_in_recovery()").Scan(&started, &recovery)
+	return started, recovery, err
 }
 
 func switchover(ctx context.Context, f *fleet.Fleet) error {
