@@ -192,6 +192,8 @@ func drawField(t *rapid.T, f Field) (*value, bool) {
 		return scalarValue(rapid.SampledFrom([]string{"10.0.0.9/24", "2001:db8::9/64"}).Draw(t, "cidr")), true
 	case f.Format == "path":
 		return scalarValue("/data/pg"), true
+	case f.Format == "domain":
+		return scalarValue(rapid.SampledFrom([]string{"db", "db.example.org"}).Draw(t, "domain")), true
 	case f.Format == "time":
 		return scalarValue(rapid.SampledFrom([]string{"2026-01-31T18:30:00Z", "2026-01-31t18:30:00.5+02:00"}).Draw(t, "time")), true
 	}

@@ -49,6 +49,8 @@ func (f *Field) Expects() string {
 		return hbaWords[f.Format]
 	case f.Format == "path":
 		return "an absolute path of plain names"
+	case f.Format == "domain":
+		return `a domain in small letters such as "db.example.org"`
 	case f.Format == "time":
 		return `a time such as "2026-01-31T18:30:00Z"`
 	}

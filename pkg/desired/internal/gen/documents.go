@@ -25,6 +25,7 @@ type sample struct {
 var samples = map[string]sample{
 	"databases": {name: "shop"},
 	"users":     {name: "app"},
+	"dns":       {},
 	"freeze":    {base: []string{"until=2026-01-31T18:30:00Z"}},
 	"hba": {"app", []string{"addresses=[10.20.0.0/16]"}, map[string][]string{
 		"options": {"type=hostssl", "method=cert"},
