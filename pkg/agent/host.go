@@ -73,6 +73,8 @@ type Drivers struct {
 	Patroni plan.Driver[plan.Patroni]
 	// SQL is nil on a host that never has a member.
 	SQL SQLObjects
+	// File is nil on a host that takes no files by themselves.
+	File plan.Driver[plan.Watched]
 }
 
 // Router carries a HAProxy unit's targets to the running process and to the file

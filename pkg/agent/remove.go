@@ -75,6 +75,8 @@ func (c *cluster) retireNow(ctx context.Context, con *concern, p plan.Plan, s st
 			did = append(did, r.Unit+" stopped and disabled, its files removed")
 		case plan.Address:
 			did = append(did, r.Address+" taken down")
+		case plan.Watched:
+			did = append(did, r.File+" removed")
 		case plan.SQL:
 			did = append(did, "roles and databases are looked after no more")
 		}

@@ -17,7 +17,7 @@ import (
 
 // Schema is the newest version of the plan format that this program knows. An agent
 // refuses a higher one as a whole and keeps the last good plan.
-const Schema = SchemaTLS
+const Schema = SchemaFiles
 
 // The schemas: each plan has the lowest that can say it, so that a new kind of
 // resource changes no plan that is without it.
@@ -26,6 +26,7 @@ const (
 	SchemaSQL   = 2 // SQL objects
 	SchemaSteps = 2 // every agent that does steps knows it
 	SchemaTLS   = 3 // certificates in files
+	SchemaFiles = 4 // files whose readers notice by themselves
 )
 
 // MaxSize is the largest plan in bytes: a third of etcd's default request limit
@@ -157,6 +158,7 @@ func (rs *Resources) UnmarshalJSON(b []byte) error {
 			Patroni *string `json:"patroni"`
 			Address *string `json:"address"`
 			SQL     *string `json:"sql"`
+			File    *string `json:"file"`
 		}
 		if err := json.Unmarshal(r, &kind); err != nil {
 			return fmt.Errorf("resource %d: %w", i, err)
@@ -171,6 +173,8 @@ func (rs *Resources) UnmarshalJSON(b []byte) error {
 			*rs, err = appendAs[Address](*rs, r)
 		case kind.SQL != nil:
 			*rs, err = appendAs[SQL](*rs, r)
+		case kind.File != nil:
+			*rs, err = appendAs[Watched](*rs, r)
 		default:
 			return fmt.Errorf("resource %d: of no known kind: %w", i, ErrSchema)
 		}

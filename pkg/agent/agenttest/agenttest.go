@@ -50,6 +50,7 @@ type Host struct {
 	diffs         int
 	pending       bool              // a value waits for a restart
 	applied       func(unit string) // after each Apply of a unit; may be nil
+	files         map[string]string // what files by themselves say
 }
 
 // Assert is one call of Router.Assert.
@@ -67,7 +68,7 @@ func New(machine string) *Host {
 	return &Host{
 		Machine: machine, changed: make(chan struct{}, 1), peers: map[string]patroni.Status{}, answers: map[string]bool{},
 		units: map[string]string{}, differs: map[string][]string{}, configs: map[string]any{}, fail: map[string]error{}, addrs: newAddresses(),
-		pooler: newPooler(),
+		pooler: newPooler(), files: map[string]string{},
 	}
 }
 
@@ -75,7 +76,7 @@ func New(machine string) *Host {
 func (h *Host) Wire() agent.Host {
 	return agent.Host{
 		Drivers: func(cluster string, secret func(string) ([]byte, bool)) agent.Drivers {
-			return agent.Drivers{Unit: unitDriver{h, secret}, Patroni: patroniDriver{h}, SQL: sqlObjects{h, secret}}
+			return agent.Drivers{Unit: unitDriver{h, secret}, Patroni: patroniDriver{h}, SQL: sqlObjects{h, secret}, File: fileDriver{h}}
 		},
 		Router: router{h}, Postgres: func(string, plan.Member) agent.PostgresWatcher { return watcher{h} },
 		Pooler: func(string) agent.PoolerWatcher { return poolerWatcher{h.pooler} },

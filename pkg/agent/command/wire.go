@@ -17,6 +17,7 @@ import (
 	"github.com/pgctrl/pgctrl/pkg/agent"
 	"github.com/pgctrl/pgctrl/pkg/agent/config"
 	"github.com/pgctrl/pgctrl/pkg/host/address"
+	"github.com/pgctrl/pgctrl/pkg/host/file"
 	"github.com/pgctrl/pgctrl/pkg/host/files/watch"
 	"github.com/pgctrl/pgctrl/pkg/host/haproxy"
 	"github.com/pgctrl/pgctrl/pkg/host/inventory"
@@ -75,6 +76,7 @@ func wire(cfg config.Config, rhythm beat.Beat, log *zap.Logger) (wired, error) {
 			}),
 			Patroni: hostpatroni.NewDriver(hostpatroni.DriverOptions{ConfigPath: patroniFile(cluster)}),
 			SQL:     objects{postgres.NewObjects(postgres.ObjectOptions{Secret: secret})},
+			File:    file.New(file.Options{AllowPaths: []string{"/etc/pgctrl/hosts.d/" + cluster}, Secret: secret}),
 		}
 	}
 	return wired{
