@@ -18,7 +18,7 @@ func dnsPlan(i int) plan.Plan {
 		p.Cluster.Member = ""
 	}
 	p.Resources = plan.Resources{plan.Watched{
-		File: hosts, Mode: "0644", Content: "{{primary.address}} c\n", Replicas: []string{"c-replica"},
+		File: hosts, Mode: "0644", Content: "{{primary.address}} c\n", Replicas: []string{"c-replica"}, From: []string{"m1", "m2", "m3"},
 	}}
 	return p
 }

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/pgctrl/pgctrl/pkg/observed"
@@ -20,6 +21,8 @@ type Watched struct {
 	// Replicas, in a file of hosts, are names. Resolve ends the content with a line for
 	// each member that serves as a replica at this moment: its address and these names.
 	Replicas []string `json:"replicas,omitempty"`
+	// From are the members that may have a line; nobody else has one.
+	From []string `json:"from,omitempty"`
 }
 
 // ID implements Resource.
@@ -73,17 +76,17 @@ func resolveWatched(p Plan, w Watched, v View) (Watched, observed.Condition, boo
 	}
 	w.Content = strings.NewReplacer("{{primary.name}}", at.Name, "{{primary.address}}", at.Address).Replace(w.Content)
 	for _, m := range p.Cluster.Members {
-		if len(w.Replicas) > 0 && m.Name != primary && v.servesAsReplica(m) {
+		if len(w.Replicas) > 0 && slices.Contains(w.From, m.Name) && m.Name != primary && v.servesAsReplica(m.Name) {
 			w.Content += m.Address + " " + strings.Join(w.Replicas, " ") + "\n"
 		}
 	}
-	w.Replicas = nil // they are lines now
+	w.Replicas, w.From = nil, nil // they are lines now
 	return w, observed.Condition{}, true
 }
 
 // servesAsReplica reports whether clients that want a replica are sent to the member: not
-// when it leads, is kept for other work, or when Patroni says that it takes no clients.
-func (v View) servesAsReplica(m Member) bool {
-	key, ok := v.Members[m.Name]
-	return ok && key.Running() && !m.Offline && v.Leader.Member != m.Name && key.Tags["noloadbalance"] != true
+// when it leads, does not run, or has the tag by which Patroni keeps clients away.
+func (v View) servesAsReplica(member string) bool {
+	key, ok := v.Members[member]
+	return ok && key.Running() && v.Leader.Member != member && key.Tags["noloadbalance"] != true
 }

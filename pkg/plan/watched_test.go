@@ -16,10 +16,10 @@ func hostsPlan() plan.Plan {
 	return plan.Plan{
 		Schema: plan.SchemaFiles, Store: "s1", UID: "u1",
 		Cluster: plan.Cluster{Name: "c", Members: []plan.Member{
-			{Name: "a", Address: "10.0.0.1"}, {Name: "b", Address: "10.0.0.2"}, {Name: "d", Address: "10.0.0.4"}, {Name: "o", Address: "10.0.0.5", Offline: true},
+			{Name: "a", Address: "10.0.0.1"}, {Name: "b", Address: "10.0.0.2"}, {Name: "d", Address: "10.0.0.4"}, {Name: "o", Address: "10.0.0.5"},
 		}},
 		Resources: plan.Resources{plan.Watched{
-			File: "/etc/pgctrl/hosts.d/c", Mode: "0644", Content: "{{primary.address}} c {{primary.name}}\n", Replicas: []string{"c-replica"},
+			File: "/etc/pgctrl/hosts.d/c", Mode: "0644", Content: "{{primary.address}} c {{primary.name}}\n", Replicas: []string{"c-replica"}, From: []string{"a", "b", "d"},
 		}},
 	}
 }

@@ -4,6 +4,7 @@ package all
 import (
 	"github.com/pgctrl/pgctrl/pkg/controllers"
 	"github.com/pgctrl/pgctrl/pkg/controllers/databases"
+	"github.com/pgctrl/pgctrl/pkg/controllers/dns"
 	"github.com/pgctrl/pgctrl/pkg/controllers/haproxy"
 	"github.com/pgctrl/pgctrl/pkg/controllers/pgbouncer"
 	"github.com/pgctrl/pgctrl/pkg/controllers/postgres"
@@ -24,6 +25,7 @@ func Concerns() []controllers.Controller {
 		haproxy.New(),
 		vip.New(),
 		databases.New(),
+		dns.New(),
 	}
 }
 

@@ -1,0 +1,89 @@
+package dns
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/pgctrl/pgctrl/pkg/controllers"
+	"github.com/pgctrl/pgctrl/pkg/controllers/topology"
+	"github.com/pgctrl/pgctrl/pkg/keys"
+	"github.com/pgctrl/pgctrl/pkg/observed"
+	"github.com/pgctrl/pgctrl/pkg/plan"
+	"github.com/pgctrl/pgctrl/pkg/version"
+)
+
+// Concern is the controller's name, and the kind of its document.
+const Concern = "dns"
+
+// Controller implements controllers.Controller.
+type Controller struct{}
+
+// New returns the controller.
+func New() Controller { return Controller{} }
+
+// Name implements controllers.Controller.
+func (Controller) Name() string { return Concern }
+
+// Inputs implements controllers.Controller.
+func (Controller) Inputs() []controllers.Access {
+	return append(topology.Inputs(),
+		controllers.Access{Family: keys.Desired, Part: Concern},
+		controllers.Access{Family: keys.Defaults, Part: Concern},
+		controllers.Access{Family: keys.Observed, Part: Concern})
+}
+
+// Outputs implements controllers.Controller.
+func (Controller) Outputs() []controllers.Access {
+	return []controllers.Access{{Family: keys.Plan, Part: Concern}}
+}
+
+// Plan implements controllers.Controller. All nodes are told at once: nothing is
+// stopped or reloaded for a name.
+func (Controller) Plan(in controllers.Input) (controllers.Result, error) {
+	t, cs, ok := topology.Load(in, "members", "vip", Concern)
+	if !ok || !t.Removing && (!t.Docs.Exists() || t.Formed == nil) {
+		observed.Sort(cs)
+		return controllers.Result{Conditions: cs}, nil
+	}
+	want := map[string]plan.Plan{}
+	if t.Docs.DNS.Enabled && t.Formed != nil && !t.Removing {
+		for _, node := range t.Docs.InfraNodes() {
+			if older(t, node) {
+				cs = append(cs, notUnderstood(in, node))
+				continue
+			}
+			p := t.Plan(node, version.String())
+			p.Schema, p.Resources = plan.SchemaFiles, plan.Resources{hostsOf(in.Layout, t, node)}
+			want[node] = p
+		}
+	}
+	done := t.Clear(in, Concern, version.String(), func(node string) bool { return goes(in, t, node) }, want)
+	out, waiting := t.AtOnce(in, Concern, want)
+	cs = append(cs, waiting...)
+	observed.Sort(cs)
+	return controllers.Result{Outputs: append(out, done...), Conditions: cs}, nil
+}
+
+// goes reports whether a document says that a node is to have no names of the cluster.
+// That a node has no document any more does not say so (R6).
+func goes(in controllers.Input, t *topology.Topology, node string) bool {
+	if t.Removing || !t.Docs.DNS.Enabled {
+		return true
+	}
+	n := nodeOf(in, node)
+	return n != nil && !slices.Contains(t.Docs.InfraNodes(), node)
+}
+
+// older reports whether the node's agent is there and knows no files by themselves.
+func older(t *topology.Topology, node string) bool {
+	a, ok := t.Alive(node)
+	return ok && plan.SchemaFor(plan.SchemaFiles, []int{a.PlanSchema}) < plan.SchemaFiles
+}
+
+func notUnderstood(in controllers.Input, node string) observed.Condition {
+	return observed.Condition{
+		Type: observed.Planned, Status: observed.False, Reason: observed.UnsupportedSchema, Key: in.Layout.AliveKey(node),
+		Message: fmt.Sprintf("the agent of node %s is of an earlier version that writes no names; they are left as they are", node),
+		Next:    "pgctrl node list (shows which agents are older)",
+	}
+}
