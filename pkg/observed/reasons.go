@@ -57,6 +57,7 @@ const (
 	Rotating           Reason = "Rotating"
 	Internal           Reason = "Internal"
 	AddressTaken       Reason = "AddressTaken"
+	NameTaken          Reason = "NameTaken"
 	AddressConflict    Reason = "AddressConflict"
 	AddressNotHeld     Reason = "AddressNotHeld"
 	AgentCutOff        Reason = "AgentCutOff"
@@ -122,6 +123,7 @@ var Meaning = map[Reason]string{
 	Frozen:             "a freeze (pgctrl freeze, or a file on the node) says to leave it alone: nothing is applied or repaired until it ends or the file is removed; routes still follow the leader",
 	DriftReturns:       "what is put right on a host is changed again each time; it is repaired less often until that stops",
 	FixedAtForming:     "a setting that was taken once, when the cluster formed, says something else now; that has no effect",
+	NameTaken:          "another cluster is found under this name, so it leads there; only this name is left out",
 	AddressTaken:       "another cluster has this virtual address too; neither changes anything on any host",
 	AddressConflict:    "a host that should not have the virtual address answers for it on the network",
 	AddressNotHeld:     "the virtual address is not on the confirmed primary's node",

@@ -47,13 +47,19 @@ func (Controller) Plan(in controllers.Input) (controllers.Result, error) {
 	}
 	want := map[string]plan.Plan{}
 	if t.Docs.DNS.Enabled && t.Formed != nil && !t.Removing {
-		for _, node := range t.Docs.InfraNodes() {
+		nodes, taken := t.Docs.InfraNodes(), []string(nil)
+		if len(nodes) > 0 {
+			var said []observed.Condition
+			taken, said = elsewhere(in, t)
+			cs = append(cs, said...)
+		}
+		for _, node := range nodes {
 			if older(t, node) {
 				cs = append(cs, notUnderstood(in, node))
 				continue
 			}
 			p := t.Plan(node, version.String())
-			p.Schema, p.Resources = plan.SchemaFiles, plan.Resources{hostsOf(in.Layout, t, node)}
+			p.Schema, p.Resources = plan.SchemaFiles, plan.Resources{hostsOf(in.Layout, t, node, taken)}
 			want[node] = p
 		}
 	}

@@ -139,6 +139,38 @@ func TestR4BadDocumentChangesNothing(t *testing.T) {
 	}
 }
 
+// TestANameLeadsToOneCluster: dnsmasq answers with the addresses of both.
+func TestANameLeadsToOneCluster(t *testing.T) {
+	const other = "/pgctrl/desired/clusters/"
+	for name, c := range map[string]struct {
+		cluster, gone string
+	}{
+		"the replicas' name is a cluster's":          {"pg-test-replica", "pg-test-replica"},
+		"a member's name is a cluster's":             {"pg-test-2", "10.10.10.12 pg-test-2\n"},
+		"a longer name and a shorter one are others": {"pg-test-22", ""},
+	} {
+		m := formed(t)
+		controllertest.Settle(t, New(), m, "pg-test")
+		before := lines(t, m, "infra1")
+		controllertest.Put(m, nodes+"far", "address: 10.10.10.99")
+		controllertest.Put(m, other+c.cluster+"/members/z", "node: far")
+		r := controllertest.Settle(t, New(), m, "pg-test")
+		want := before
+		if c.gone != "" {
+			want = strings.Replace(before, c.gone, "", 1)
+		}
+		if c.cluster == "pg-test-replica" {
+			want = strings.Replace(want, "pg-test-1,pg-test-2,pg-test-3", "", 1)
+		}
+		if got := lines(t, m, "infra1"); got != want {
+			t.Errorf("%s: has\n%s\nwant\n%s", name, got, want)
+		}
+		if said := len(r.Conditions) == 1 && r.Conditions[0].Reason == observed.NameTaken; said != (c.gone != "") {
+			t.Errorf("%s: %v", name, r.Conditions)
+		}
+	}
+}
+
 func TestAnOlderAgentIsWaitedFor(t *testing.T) {
 	m := formed(t)
 	alive(m, "infra2", plan.SchemaTLS)
