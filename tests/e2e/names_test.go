@@ -118,4 +118,8 @@ func TestR1NamesFollowWithoutControllers(t *testing.T) {
 	must[string](t)(hosts.Pgctrl(ctx, "set", cluster, "dns", "enabled=false"))
 	leadsTo(cluster, "", 15*time.Second)
 	leadsTo(to, "", time.Second)
+	must[string](t)(hosts.Pgctrl(ctx, "set", cluster, "dns", "enabled=true"))
+	leadsTo(cluster, hosts.Node(to).IP, 15*time.Second)
+	must[string](t)(hosts.Infra.Exec(ctx, "pgagent", "leave"))
+	leadsTo(cluster, "", time.Second)
 }
