@@ -54,17 +54,7 @@ func (w *logins) run(ctx context.Context) {
 	if w.c.drivers.SQL == nil {
 		return
 	}
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-w.wake:
-		case <-timer.C:
-		}
-		timer.Reset(w.once(ctx))
-	}
+	again(ctx, w.wake, w.once)
 }
 
 // once asks if it is time, and says when to look again.

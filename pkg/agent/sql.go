@@ -71,17 +71,7 @@ func (w *sqlWork) run(ctx context.Context) {
 		return
 	}
 	defer w.c.drivers.SQL.Close()
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-w.wake:
-		case <-timer.C:
-		}
-		timer.Reset(w.once(ctx))
-	}
+	again(ctx, w.wake, w.once)
 }
 
 // once goes through everything if it is this agent's turn and it is time, and says

@@ -97,17 +97,7 @@ func (v *vip) readLease(ctx context.Context, _ plan.Address) {
 	if !ok {
 		return
 	}
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-v.wakeLease:
-		case <-timer.C:
-		}
-		timer.Reset(v.readOnce(ctx, client))
-	}
+	again(ctx, v.wakeLease, func(ctx context.Context) time.Duration { return v.readOnce(ctx, client) })
 }
 
 func (v *vip) readOnce(ctx context.Context, client *store.Client) time.Duration {

@@ -226,13 +226,7 @@ func privileges(words []string, on string) ([]string, string) {
 }
 
 // DatabaseList returns the databases, sorted by name.
-func (c *Cluster) DatabaseList() []*Database {
-	out := make([]*Database, 0, len(c.Databases))
-	for _, n := range sortedKeys(c.Databases) {
-		out = append(out, c.Databases[n])
-	}
-	return out
-}
+func (c *Cluster) DatabaseList() []*Database { return byName(c.Databases) }
 
 var _ = register(Kind{
 	Name: "databases", Named: true,

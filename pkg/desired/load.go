@@ -69,14 +69,17 @@ func (c *Cluster) Loaded(kind string) bool { return slices.Contains(c.kinds, kin
 // Exists reports whether anybody wants the cluster: it has a member's document.
 func (c *Cluster) Exists() bool { return c.CreateRevision > 0 }
 
-// MemberList returns the members, sorted by name.
-func (c *Cluster) MemberList() []*Member {
-	out := make([]*Member, 0, len(c.Members))
-	for _, n := range sortedKeys(c.Members) {
-		out = append(out, c.Members[n])
+// byName returns documents sorted by name.
+func byName[T any](named map[string]*T) []*T {
+	out := make([]*T, 0, len(named))
+	for _, n := range sortedKeys(named) {
+		out = append(out, named[n])
 	}
 	return out
 }
+
+// MemberList returns the members, sorted by name.
+func (c *Cluster) MemberList() []*Member { return byName(c.Members) }
 
 // ServiceList returns the services that are switched on, sorted by name; not stats.
 func (c *Cluster) ServiceList() []*Service {

@@ -78,13 +78,7 @@ func sessionParameter(name string, v *value) (canonical, wrong, hint string) {
 var sessionParameters = &entryRule{check: sessionParameter, pattern: parameterPattern}
 
 // UserList returns the users, sorted by name.
-func (c *Cluster) UserList() []*User {
-	out := make([]*User, 0, len(c.Users))
-	for _, n := range sortedKeys(c.Users) {
-		out = append(out, c.Users[n])
-	}
-	return out
-}
+func (c *Cluster) UserList() []*User { return byName(c.Users) }
 
 var _ = register(Kind{
 	Name: "users", Named: true,
