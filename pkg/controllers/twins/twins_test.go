@@ -3,6 +3,7 @@ package twins_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/pgctrl/pgctrl/pkg/controllers/databases"
 	"github.com/pgctrl/pgctrl/pkg/controllers/postgres"
 	"github.com/pgctrl/pgctrl/pkg/controllers/twins"
+	"github.com/pgctrl/pgctrl/pkg/desired"
 	"github.com/pgctrl/pgctrl/pkg/keys"
 )
 
@@ -278,5 +280,17 @@ func TestAnyOrder(t *testing.T) {
 				t.Errorf("in the end: %v\nafter: %s", left, strings.Join(w.did, ", "))
 			}
 		})
+	}
+}
+
+// TestNobodyElseHasTheNames: documents can't describe a role of a pair, or a rotation
+// would take a person's role for the twin.
+func TestNobodyElseHasTheNames(t *testing.T) {
+	for _, p := range twins.All {
+		for _, r := range p {
+			if !slices.Contains(desired.SystemRoles, r.Role) {
+				t.Errorf("a document may describe %s", r.Role)
+			}
+		}
 	}
 }

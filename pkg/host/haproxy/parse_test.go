@@ -136,6 +136,7 @@ func TestReadRoutesAndBinds(t *testing.T) {
 backend primary
     option httpchk OPTIONS /primary
     server m1 10.0.0.1:5432 check port 8008 weight 100
+    server _hold 127.0.0.1:1 backup
 backend replica # comment
     option httpchk OPTIONS /replica?lag=16MB
     server m1 10.0.0.1:6432 check port 8008 weight 7
@@ -155,7 +156,7 @@ frontend stats
 		t.Error(d)
 	}
 	binds, err := parseBinds(cfg)
-	if d := cmp.Diff([]Bind{{2, "", 5433}, {13, "10.0.0.5", 9101}, {13, "::1", 9101}}, binds); d != "" || err != nil {
+	if d := cmp.Diff([]Bind{{2, "", 5433}, {14, "10.0.0.5", 9101}, {14, "::1", 9101}}, binds); d != "" || err != nil {
 		t.Error(d, err)
 	}
 	// HAProxy's own way: the port is behind the last colon.
