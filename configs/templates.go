@@ -16,7 +16,11 @@ type Template struct {
 // with the path of the running agent in them.
 func AgentTemplates(agent string) (map[string]Template, error) {
 	out := map[string]Template{}
-	for name, vendor := range map[string]bool{"haproxy@.service": false, "pgbouncer@.service": false, "patroni@.service": true} {
+	for name, vendor := range map[string]bool{
+		"haproxy@.service": false, "pgbouncer@.service": false, "patroni@.service": true,
+		"postgres-exporter@.service": false, "pgbouncer-exporter@.service": false, "pgctrl-prometheus.service": false,
+		"pgctrl-promtail@.service": false, "pgctrl-loki.service": false,
+	} {
 		b, err := Unit(name)
 		if err != nil {
 			return nil, err

@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
 # Installs what building and testing need on a fresh Debian 12: the tools that
 # boot the lab's hosts, and the programs whose own verdict the golden tests ask
-# for (haproxy -c, Patroni's validator, a PostgreSQL to watch being promoted).
+# for (haproxy -c, promtool, pgbackrest, Patroni's validator, a PostgreSQL to watch being
+# promoted).
 # Quiet and quick when everything is there. Services it brings are not started.
 set -euo pipefail
 
 want=(
   systemd-container mmdebstrap iproute2 procps ca-certificates
-  haproxy pgbouncer patroni python3-etcd postgresql-15
+  haproxy pgbouncer patroni python3-etcd postgresql-15 dnsmasq-base
+  prometheus pgbackrest
 )
 missing=()
 for p in "${want[@]}"; do

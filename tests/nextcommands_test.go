@@ -136,6 +136,9 @@ func resolve(c *cobra.Command, line string) error {
 			}
 		case c.HasSubCommands() && !strings.HasPrefix(clean, "<"):
 			sub, _, err := c.Find([]string{clean})
+			if sub == c && strings.Contains(c.Use, " <cluster>") {
+				continue // it takes an argument beside its commands, as backup does
+			}
 			if err != nil || sub == c {
 				return fmt.Errorf("%s has no command %s", c.CommandPath(), clean)
 			}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	_ "time/tzdata" // time zones of backup schedules, where the host has no list of them
 
 	"github.com/pgctrl/pgctrl/pkg/cli"
 	"github.com/pgctrl/pgctrl/pkg/etcdserver"

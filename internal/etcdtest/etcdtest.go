@@ -29,8 +29,21 @@ type Server struct {
 // second are granted as asked.
 func Start(t testing.TB) *Server {
 	t.Helper()
+	return start(t, false)
+}
+
+// StartSynced starts one that brings every write to the disk, as etcd does where it counts.
+func StartSynced(t testing.TB) *Server {
+	t.Helper()
+	return start(t, true)
+}
+
+func start(t testing.TB, synced bool) *Server {
+	t.Helper()
 	address := freeAddress(t)
-	e, err := embed.StartEtcd(config(t.TempDir(), address))
+	cfg := config(t.TempDir(), address)
+	cfg.UnsafeNoFsync = !synced
+	e, err := embed.StartEtcd(cfg)
 	if err != nil {
 		t.Fatalf("start etcd: %v", err)
 	}
@@ -62,7 +75,6 @@ func config(dir, address string) *embed.Config {
 	cfg := embed.NewConfig()
 	cfg.Dir = dir
 	cfg.TickMs, cfg.ElectionMs = 10, 100
-	cfg.UnsafeNoFsync = true
 	cfg.EnableGRPCGateway = false
 	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
 	client := url.URL{Scheme: "http", Host: address}

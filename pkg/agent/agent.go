@@ -15,6 +15,7 @@ import (
 
 	"github.com/pgctrl/pgctrl/pkg/keys"
 	"github.com/pgctrl/pgctrl/pkg/kv"
+	"github.com/pgctrl/pgctrl/pkg/observed"
 	"github.com/pgctrl/pgctrl/pkg/store"
 )
 
@@ -38,11 +39,14 @@ type Agent struct {
 	full      atomic.Bool                  // etcd refuses writes
 	restock   chan struct{}                // makes the presence record anew
 	plans     atomic.Pointer[store.Mirror]
-	listed    chan struct{}   // closed once etcd was asked for this node's plans
-	overrides *overrides      // what a person holds by hand
-	presence  context.Context // ends after the connection to etcd, with the keys that say this agent is here
-	vouching  sync.WaitGroup  // who keeps such keys besides the presence itself
-	store     *guard          // whether the etcd at hand is the one that was trusted
+	listed    chan struct{}                        // closed once etcd was asked for this node's plans
+	overrides *overrides                           // what a person holds by hand
+	presence  context.Context                      // ends after the connection to etcd, with the keys that say this agent is here
+	vouching  sync.WaitGroup                       // who keeps such keys besides the presence itself
+	store     *guard                               // whether the etcd at hand is the one that was trusted
+	notes     atomic.Pointer[[]observed.Condition] // about the host itself
+	looking   atomic.Bool                          // somebody looks at the host
+	noted     noted                                // whoever looks has it
 
 	mu       sync.Mutex
 	clusters map[string]*cluster
@@ -64,9 +68,12 @@ func New(o Options) (*Agent, error) {
 	a := &Agent{
 		o: o, log: o.Log.With(zap.String("node", o.Node)), metrics: newMetrics(o.Registry),
 		keeper: keeper{dir: o.StateDir}, started: time.Now(), machine: machine,
-		admitted: make(chan struct{}), restock: make(chan struct{}, 1), listed: make(chan struct{}), clusters: map[string]*cluster{}, beats: map[string]time.Time{},
+		admitted: make(chan struct{}), restock: make(chan struct{}, 1), listed: make(chan struct{}), clusters: map[string]*cluster{}, beats: map[string]time.Time{}, noted: noted{},
 	}
 	a.reports = newReporter(a)
+	if err := o.Registry.Register(newGauges(a)); err != nil {
+		return nil, fmt.Errorf("start agent: %w", err)
+	}
 	all, err := a.keeper.all()
 	if err != nil {
 		a.log.Warn("a kept plan can't be used; etcd has it", zap.Error(err))
@@ -210,8 +217,6 @@ func (a *Agent) planChanged(ch store.Change) {
 		a.log.Warn("key in no known place", zap.String("key", ch.Key), zap.Error(err))
 	case ref.Family == keys.Steps:
 		a.stepAsked(ch)
-	case ref.Family == keys.Plan && ref.Cluster == keys.NodeCluster:
-		// Programs that clusters share come with the concerns that need them.
 	case ref.Family == keys.Plan:
 		for !a.clusterFor(ref.Cluster, ch.New != nil).received(ref.Concern, ch) {
 			continue // it ended in this very moment; the next one is a new one

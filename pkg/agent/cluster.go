@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/pgctrl/pgctrl/pkg/keys"
 	"github.com/pgctrl/pgctrl/pkg/kv"
 	"github.com/pgctrl/pgctrl/pkg/observed"
 	"github.com/pgctrl/pgctrl/pkg/plan"
@@ -73,11 +74,15 @@ type cluster struct {
 	vip *vip
 	sql *sqlWork
 	// logins is which of our own roles this node's PostgreSQL lets in.
-	logins *logins
+	logins  *logins
+	backups *backups
+	streams *streams
 
 	pool pooler
 
 	steps chan kv.KV // asked for and not looked at yet
+	// doing are the steps that are done beside others; closed: that one was withdrawn.
+	doing map[string]chan struct{}
 
 	// confirmLoop's own: the pause after a write that failed on this basis.
 	notBefore time.Time
@@ -97,6 +102,7 @@ func newCluster(a *Agent, name string) *cluster {
 		facts:       map[string]string{},
 		events:      newEvents(),
 		steps:       make(chan kv.KV, 16),
+		doing:       map[string]chan struct{}{},
 		wakeRoutes:  make(chan struct{}, 1),
 		wakeConfirm: make(chan struct{}, 1),
 		wakeWork:    make(chan struct{}, 1),
@@ -109,10 +115,18 @@ func newCluster(a *Agent, name string) *cluster {
 	if c.led, err = a.keeper.loadLed(name); err != nil {
 		c.log.Error("which timeline this node's member led is not known any more", zap.Error(err))
 	}
-	c.vip, c.sql, c.logins = newVIP(c), newSQLWork(c), newLogins(c)
+	c.vip, c.sql, c.logins, c.backups = newVIP(c), newSQLWork(c), newLogins(c), newBackups(c)
+	c.streams = newStreams(c)
 	c.drivers = a.o.Host.Drivers(name, c.secrets.lookup)
+	if !c.shared() {
+		a.metrics.begin(name)
+	}
 	return c
 }
+
+// shared: it is no cluster but what the clusters on this node share, which has plans to
+// apply and nobody to follow.
+func (c *cluster) shared() bool { return c.name == keys.NodeCluster }
 
 // poke wakes whoever waits on ch. One slot is enough: whoever wakes reads the
 // newest state, so a wake-up that finds the slot full is already answered.
@@ -126,7 +140,13 @@ func poke(ch chan struct{}) {
 // run starts the cluster's goroutines and returns when all have ended.
 func (c *cluster) run(ctx context.Context) {
 	var wg sync.WaitGroup
-	for _, f := range []func(context.Context){c.routeLoop, c.confirmLoop, c.proofLoop, c.watchPostgres, c.watchPooler, c.keepLed, c.workLoop, c.stepLoop, c.vip.run, c.sql.run, c.logins.run, c.follow} {
+	if c.shared() {
+		wg.Go(func() { c.follow(ctx) })
+		c.workLoop(ctx)
+		wg.Wait()
+		return
+	}
+	for _, f := range []func(context.Context){c.routeLoop, c.confirmLoop, c.proofLoop, c.watchPostgres, c.watchPooler, c.keepLed, c.workLoop, c.stepLoop, c.vip.run, c.sql.run, c.logins.run, c.backups.run, c.streams.run, c.follow} {
 		wg.Go(func() { f(ctx) })
 	}
 	wg.Wait()
@@ -197,10 +217,12 @@ func (c *cluster) changed(rev int64, cs []store.Change) {
 		poke(c.wakeRoutes)
 		poke(c.wakeConfirm)
 		poke(c.wakeWork)
+		poke(c.streams.wake)
 	}
 	if n.leader {
 		poke(c.sql.wake)
 		poke(c.logins.wake)
+		poke(c.backups.wake)
 	}
 	if before.Epoch != after.Epoch {
 		c.log.Info("leader key", zap.String("leader", after.Member), zap.Int64("epoch", int64(after.Epoch)), zap.String("before", before.Member))
@@ -212,6 +234,7 @@ func (c *cluster) changed(rev int64, cs []store.Change) {
 
 func (c *cluster) wakeAll() {
 	poke(c.sql.wake)
+	poke(c.backups.wake)
 	poke(c.vip.wake)
 	poke(c.wakeRoutes)
 	poke(c.wakeConfirm)

@@ -64,6 +64,8 @@ type concern struct {
 	loaded *plan.Plan
 	// applied holds the hash of each resource as last applied by this process.
 	applied map[string]string
+	// written holds the same of each file that follows the leader, also while it differs.
+	written map[string]string
 	// prepared are the units that room was made for.
 	prepared map[string]bool
 	took     []string
@@ -103,7 +105,7 @@ type failure struct {
 
 func newConcern(name string) *concern {
 	return &concern{
-		name: name, applied: map[string]string{}, prepared: map[string]bool{},
+		name: name, applied: map[string]string{}, written: map[string]string{}, prepared: map[string]bool{},
 		drifted: map[string]drifted{}, failing: map[string]*failure{}, fights: map[drift]*fight{},
 	}
 }

@@ -42,7 +42,15 @@ func (c *cluster) watchPostgres(ctx context.Context) {
 		c.mu.Unlock()
 		part, stop := context.WithCancel(ctx)
 		var wg sync.WaitGroup
-		wg.Go(func() { w.Run(part, func() { c.poolerAlone(w); poke(c.vip.wake); poke(c.wakeConfirm) }) })
+		wg.Go(func() {
+			w.Run(part, func() {
+				c.poolerAlone(w)
+				poke(c.vip.wake)
+				poke(c.wakeConfirm)
+				poke(c.backups.wake)
+				poke(c.streams.wake)
+			})
+		})
 		for now, ok := own, true; ok && now.Port == own.Port && ctx.Err() == nil; now, ok = c.own() {
 			select {
 			case <-ctx.Done():

@@ -27,6 +27,10 @@
 //	             member is the confirmed primary; nothing waits for its locks
 //	logins.run   asks this node's PostgreSQL, a replica too, which of pgctrl's own roles it
 //	             lets in, for whoever is to log in as them
+//	backups.run  reads what the backup repository holds, which may take a minute, and says
+//	             when archiving fails
+//	stepLoop     acts that people's commands ask for, one after the other; beside it one for
+//	             each stanza, backup and archive step, which may last for hours
 //	Watch        one for each unit: notes that it may have drifted, wakes workLoop
 //	vip.run      the only one that adds, refreshes and removes the virtual address, by
 //	             plan.Hold; beside it, while there is one, five that ask: the kernel for
@@ -103,6 +107,11 @@
 //	                                   etcd by the clock, 1.5 s apart
 //	PostgreSQL refuses an SQL object   says so of that object; makes the others; tries again after 2 to 30 s
 //	drift comes back again and again   repairs it after 2, 4 ... 30 s and says DriftReturns
+//	this agent, while a backup runs    the backup goes on in a unit of its own; an agent started anew follows it
+//	nobody looks after a backup        the agent stops it 45 s after its last contact with etcd; an agent that
+//	                                   is gone has systemd do it, so that no two run at once on one repository
+//	another leads while a backup runs  stops it; what it copied is taken up by the next one
+//	the backup repository is away      says so; what was known of it stays; tried again every 5 minutes
 //	inotify or D-Bus is away           compares every 2 s, as ever
 //	a secret is absent                 WaitingForSecret; looked for every second; what is loaded is kept so
 //

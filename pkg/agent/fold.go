@@ -71,6 +71,9 @@ func (n news) any() bool { return n.leader || n.cluster || n.ready }
 
 // follow lists what one cluster's follower reads, and nothing else (R10).
 func follow(l keys.Layout, cluster string) []string {
+	if cluster == keys.NodeCluster {
+		return []string{l.StoreKey()} // any key: that etcd is there and fresh is all
+	}
 	return []string{l.Scope(cluster), l.PrimaryKey(cluster), l.ReadyPrefix(cluster), l.VIPKey(cluster), l.Prefix(keys.Alive)}
 }
 

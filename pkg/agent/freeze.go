@@ -219,6 +219,7 @@ func (c *cluster) compareOnly(ctx context.Context, con *concern, r plan.Resource
 	if diff.Empty() {
 		// Also when people put it right themselves, which is no repair of ours.
 		con.applied[id] = hash
+		con.wrote(r, hash)
 		con.undrift(id)
 		delete(con.failing, id)
 		return plan.Condition(nil)

@@ -28,6 +28,23 @@ type Host struct {
 	Patroni LocalPatroni
 	// Acts are what people's commands ask of a member; nil: this host takes none.
 	Acts Acts
+	// Backups and BackupRuns are pgBackRest's; nil: this host takes no backups.
+	Backups    Backups
+	BackupRuns BackupRuns
+	// Scratch restores backups beside clusters, InPlace puts one in the place of its data; nil:
+	// this host does not.
+	Scratch Scratch
+	InPlace InPlace
+	// ArchiveWords is what archiving last said that went wrong, empty when that is not known;
+	// nil: nobody says.
+	ArchiveWords func(cluster string) string
+	// ArchiveDropped is the newest segment that archiving says it dropped; nil or empty: none.
+	ArchiveDropped func(cluster string) string
+	// Roots are the folders in which data directories are made, by their paths; nil: nobody looks.
+	Roots func() []Room
+	// Streams tells PostgreSQL's restore_command whether a member gets its WAL from its
+	// primary, so that the archive need not be asked (plan.StreamsFile); nil: nobody does.
+	Streams func(cluster string, yes bool) error
 	// Inventory says what is installed.
 	Inventory Inventory
 	// Takeover makes room for a unit before it is applied for the first time.
@@ -47,6 +64,12 @@ type Host struct {
 	// Expires is until when the certificate is good that a unit's program shows to clients,
 	// and the file that it is in; the zero time: it shows none. Nil: nobody says.
 	Expires func(u plan.Unit) (at time.Time, file string)
+	// Rooms is what the file systems of a member's folders have left, and of a cluster's
+	// backup repository on this host; nil: nobody says.
+	Rooms func(cluster string, u plan.Unit) []Room
+	// Clock is how far this host's clock is ahead of that of the etcd at an endpoint, the
+	// first that answers; nil: nobody says.
+	Clock func(ctx context.Context) (ahead time.Duration, endpoint string, err error)
 	// Contested reports whether the Router's last Assert found a read-write server of
 	// the unit that is held up although its check gets no answer; nil: it does not say.
 	Contested func(unit string) bool
@@ -73,6 +96,8 @@ type Drivers struct {
 	Patroni plan.Driver[plan.Patroni]
 	// SQL is nil on a host that never has a member.
 	SQL SQLObjects
+	// File is nil on a host that takes no files by themselves.
+	File plan.Driver[plan.Watched]
 }
 
 // Router carries a HAProxy unit's targets to the running process and to the file
@@ -105,6 +130,8 @@ type PostgresState struct {
 	Timeline int64
 	// Data tells its data directory from one that was copied anew in its place, or rewound.
 	Data int64
+	// Archiving is a primary's; it is some seconds old.
+	Archiving observed.Archiving
 	// At is when the question was *asked*. Monotonic. An answer proves nothing about
 	// a leadership that began after it.
 	At time.Time
@@ -157,6 +184,98 @@ type Acts interface {
 	Restart(ctx context.Context, cluster string, pending bool) (did bool, err error)
 	// Reinit has the member's data copied anew and returns when that has begun.
 	Reinit(ctx context.Context, cluster string) error
+}
+
+// Backups are what pgBackRest does for a cluster, in a minute or two each. What it refuses
+// is a *plan.Refusal.
+type Backups interface {
+	// Look reads what the repository holds of the database with a system identifier.
+	Look(ctx context.Context, cluster, system string) (*observed.Repository, error)
+	// Local is the folder of a repository that is on this host alone.
+	Local(cluster string) (folder string, is bool)
+	// Stanza makes the stanza where there is none, and proves that WAL reaches the archive.
+	Stanza(ctx context.Context, cluster string, own plan.Member) error
+	// Archive finishes the current segment of WAL and waits until the archive has it.
+	Archive(ctx context.Context, cluster string, own plan.Member) (lsn string, err error)
+	// Heartbeat commits a row under an id, and waits until the archive has it.
+	Heartbeat(ctx context.Context, cluster string, own plan.Member, id string) (observed.Heartbeat, error)
+	// Left archives what a member finished and had not archived when it became a replica,
+	// and says how much of it still waits.
+	Left(ctx context.Context, cluster string) (waits int, err error)
+}
+
+// BackupOrder is a backup as a step asks for it.
+type BackupOrder struct {
+	// Step is the step's name, which the backup itself will have: observed.Backup.Step.
+	Step    string
+	Type    plan.BackupType
+	Standby bool
+}
+
+// BackupRun is a backup that goes on, or has ended and was not forgotten yet.
+type BackupRun struct {
+	// Step is the step that it is for; empty: there is none.
+	Step    string
+	Running bool
+	// Err is how it ended; nil: well.
+	Err      error
+	Progress *observed.Progress
+}
+
+// BackupRuns are backups that go on by themselves, one for each cluster at most, whatever
+// becomes of the agent; but not for longer than plan.BackupLost after the last Keep.
+type BackupRuns interface {
+	Start(ctx context.Context, cluster string, o BackupOrder) error
+	Run(ctx context.Context, cluster string) (BackupRun, error)
+	Keep(ctx context.Context, cluster string) error
+	// End stops it when it goes on, within plan.BackupStop, and forgets how it ended.
+	End(ctx context.Context, cluster string) error
+}
+
+// ScratchOrder is a restore beside the cluster as a step asks for it.
+type ScratchOrder struct {
+	// Step is the step's name, which tells one order from another.
+	Step string
+	// Dir is the folder that it is in, made anew: with data/, and nothing else that lasts. Bin
+	// is the folder of PostgreSQL's programs.
+	Dir, Bin string
+	// Backup is the label of the backup that it begins with, Target where it ends.
+	Backup string
+	Target plan.RecoveryTarget
+	// Offline: PostgreSQL in it has no network and no sight of the repository.
+	Offline bool
+	// Keep: <Dir>/data stays, promoted and shut down cleanly. Otherwise all goes with End.
+	Keep bool
+	// Heartbeat is the id of a heartbeat that has to be there after recovery; empty: none.
+	Heartbeat string
+}
+
+// ScratchRun is a scratch restore that goes on, or has ended and was not forgotten yet.
+type ScratchRun struct {
+	// Step is the step that it is for; empty: there is none.
+	Step    string
+	Running bool
+	// Err is how it ended; nil: well, with Result.
+	Err      error
+	Progress *observed.Progress
+	// Message says what it is at.
+	Message string
+	Result  *observed.Recovered
+}
+
+// Scratch are restores beside clusters, one for each cluster at most, that go on by themselves
+// whatever becomes of the agent; but not for longer than plan.BackupLost after the last Keep.
+type Scratch interface {
+	Start(ctx context.Context, cluster string, o ScratchOrder) error
+	// Run looks at it, and takes it from one stage to the next.
+	Run(ctx context.Context, cluster string) (ScratchRun, error)
+	Keep(ctx context.Context, cluster string) error
+	// End stops it when it goes on, within plan.BackupStop, and forgets how it ended. Its folder
+	// goes too, unless it ended well and was to be kept.
+	End(ctx context.Context, cluster string) error
+	// Remove deletes a folder that a scratch restore made and nothing else; one that is not
+	// there is none.
+	Remove(ctx context.Context, cluster, dir string) error
 }
 
 // Inventory says what the machine is and has.

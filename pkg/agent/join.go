@@ -138,7 +138,9 @@ func (a *Agent) takeStock(ctx context.Context) observed.Alive {
 			poke(c.wakeWork) // the report says so
 		}
 	}
+	notes := a.hostNotes(ctx)
 	rec := alive(a.o.Node, a.o.Address(), a.machine, a.o.Version, programs, versions)
+	rec.Notes = notes
 	if a.store.changed() != nil {
 		seen := a.store.seen()
 		rec.Store = &seen

@@ -113,3 +113,21 @@ func LoadKept(stateDir, cluster, concern string) (plan.Plan, bool, error) {
 	}
 	return p.Plan, err == nil, err
 }
+
+// KeptFiles are the files by themselves of the plans that an agent with this state
+// directory kept, by cluster: what it leaves on the host beside its units. A plan that
+// can't be read is in the error and the others are returned.
+func KeptFiles(stateDir string) (map[string][]plan.Watched, error) {
+	all, err := keeper{stateDir}.all()
+	out := map[string][]plan.Watched{}
+	for cluster, concerns := range all {
+		for _, k := range concerns {
+			for _, r := range k.Plan.Resources {
+				if w, ok := r.(plan.Watched); ok {
+					out[cluster] = append(out[cluster], w)
+				}
+			}
+		}
+	}
+	return out, err
+}

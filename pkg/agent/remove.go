@@ -72,9 +72,15 @@ func (c *cluster) retireNow(ctx context.Context, con *concern, p plan.Plan, s st
 		}
 		switch r := r.(type) {
 		case plan.Unit:
-			did = append(did, r.Unit+" stopped and disabled, its files removed")
+			what := " stopped and disabled, its files removed"
+			if r.Adopted {
+				what = " runs on without the files of pgctrl"
+			}
+			did = append(did, r.Unit+what)
 		case plan.Address:
 			did = append(did, r.Address+" taken down")
+		case plan.Watched:
+			did = append(did, r.File+" removed")
 		case plan.SQL:
 			did = append(did, "roles and databases are looked after no more")
 		}

@@ -94,6 +94,9 @@ func (c *cluster) composeLocked(con *concern, conds []observed.Condition, s stat
 		c.sql.reportLocked(&r)
 		c.logins.reportLocked(&r)
 	}
+	if con.name == backupConcern && con.removed == "" {
+		c.backups.reportLocked(&r)
+	}
 	if con.name == poolerConcern && con.removed == "" {
 		c.reportPooler(&r)
 	}

@@ -63,7 +63,6 @@ func (c *cluster) assertRoutes(ctx context.Context) time.Duration {
 	if say {
 		poke(c.wakeWork)
 	}
-	c.observeView(s.view, now)
 	o, held := c.a.overrides.get(OverrideRoute, c.name, now)
 	if c.noteHeld(o, held); !held && (!fresh(s.view, now) || c.foreign() || c.a.usurped.Load() || c.a.waitsForPlans(now)) {
 		c.lapse()
@@ -173,17 +172,6 @@ func (c *cluster) assertUnit(ctx context.Context, u plan.Unit, reset bool, v pla
 	c.mu.Unlock()
 	if moved || (err != nil) != (last.err != nil) {
 		poke(c.wakeWork) // the report says where clients go
-	}
-}
-
-func (c *cluster) observeView(v plan.View, now time.Time) {
-	confirmed := 0.0
-	if fresh(v, now) && v.Confirmed() {
-		confirmed = 1
-	}
-	c.a.metrics.confirmed.WithLabelValues(c.name).Set(confirmed)
-	if !v.FreshAt.IsZero() {
-		c.a.metrics.viewAge.WithLabelValues(c.name).Set(now.Sub(v.FreshAt).Seconds())
 	}
 }
 

@@ -50,6 +50,7 @@ type ClusterStatus struct {
 	ViewAge    float64              `json:"view_age_seconds"`
 	Fresh      bool                 `json:"fresh"`
 	Paused     bool                 `json:"patroni_paused,omitempty"`
+	Standby    bool                 `json:"standby_cluster,omitempty"`
 	PostgreSQL LocalStatus          `json:"postgresql"`
 	Concerns   []ConcernStatus      `json:"concerns"`
 	Routes     []RouteStatus        `json:"routes,omitempty"`
@@ -156,7 +157,7 @@ func (c *cluster) status(now time.Time) ClusterStatus {
 	out := ClusterStatus{
 		Name: c.name, Member: c.info.Member, Leader: v.Leader.Member, Epoch: int64(v.Leader.Epoch),
 		LeaderAge: age(v.Leader.Since, now), Confirmed: v.Confirmed(), Primary: v.Primary,
-		ViewAge: age(v.FreshAt, now), Fresh: fresh(v, now), Paused: v.Paused,
+		ViewAge: age(v.FreshAt, now), Fresh: fresh(v, now), Paused: v.Paused, Standby: v.StandbyCluster,
 		PostgreSQL: LocalStatus{
 			Reachable: local.Reachable, InRecovery: local.InRecovery, Streaming: local.Streaming, System: local.System,
 			Timeline: local.Timeline, Age: age(local.At, now),

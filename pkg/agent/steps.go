@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/pgctrl/pgctrl/pkg/kv"
 	"github.com/pgctrl/pgctrl/pkg/observed"
+	"github.com/pgctrl/pgctrl/pkg/patroni"
 	"github.com/pgctrl/pgctrl/pkg/plan"
 	"github.com/pgctrl/pgctrl/pkg/store"
 )
@@ -28,6 +30,9 @@ const (
 // stepAsked hands a step to its cluster. It runs on the mirror's goroutine.
 func (a *Agent) stepAsked(ch store.Change) {
 	if ch.New == nil {
+		for _, c := range a.all() {
+			c.withdrawn(ch.Key)
+		}
 		return
 	}
 	s, err := observed.Decode[plan.Step](*ch.New)
@@ -45,13 +50,20 @@ func (a *Agent) stepAsked(ch store.Change) {
 	}
 }
 
+// stepLoop does one step after the other, and beside them those that may.
 func (c *cluster) stepLoop(ctx context.Context) {
+	var others sync.WaitGroup
+	defer others.Wait()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case e := <-c.steps:
-			if err := c.step(ctx, e); err != nil && ctx.Err() == nil {
+			if s, err := observed.Decode[plan.Step](e); err == nil && s.Act.Beside() {
+				others.Go(func() { c.beside(ctx, e) })
+				continue
+			}
+			if err := c.step(ctx, e, nil); err != nil && ctx.Err() == nil {
 				c.log.Error("step not carried out", zap.String("key", e.Key), zap.Error(err))
 			}
 		}
@@ -62,20 +74,22 @@ func (c *cluster) stepLoop(ctx context.Context) {
 type stepper struct {
 	*cluster
 	plan.Step
+	id     string // its name below the node's steps
 	client *store.Client
 	asked  kv.KV
-	result string // the result's key
-	rev    int64  // its mod revision
+	gone   <-chan struct{} // closed when it is withdrawn; nil: nobody heeds that
+	result string          // the result's key
+	rev    int64           // its mod revision
 	last   observed.StepResult
 }
 
-func (c *cluster) step(ctx context.Context, e kv.KV) error {
+func (c *cluster) step(ctx context.Context, e kv.KV, gone <-chan struct{}) error {
 	s, err := observed.Decode[plan.Step](e)
 	if err != nil {
 		return err
 	}
 	id := strings.TrimPrefix(e.Key, c.a.o.Layout.NodeSteps(c.a.o.Node))
-	st := &stepper{cluster: c, Step: s, client: c.a.client.Load(), asked: e, result: c.a.o.Layout.ResultKey(c.a.o.Node, id)}
+	st := &stepper{cluster: c, Step: s, id: id, gone: gone, client: c.a.client.Load(), asked: e, result: c.a.o.Layout.ResultKey(c.a.o.Node, id)}
 	old, found, err := st.client.Get(ctx, st.result)
 	if err != nil {
 		return err
@@ -94,20 +108,26 @@ func (c *cluster) step(ctx context.Context, e kv.KV) error {
 func (s *stepper) begin(ctx context.Context) error {
 	own, no, err := s.judge(ctx)
 	if err != nil || no != nil {
-		return errors.Join(err, s.say(ctx, no))
+		return errors.Join(err, s.refuse(ctx, no))
 	}
-	before, _ := s.a.o.Host.Peers.Status(ctx, own) // none while PostgreSQL is down
+	var before patroni.Status
+	if !s.Act.Beside() {
+		before, _ = s.a.o.Host.Peers.Status(ctx, own) // none while PostgreSQL is down
+	}
 	layout := s.a.o.Layout
 	err = s.say(ctx, &observed.StepResult{State: observed.StepAccepted, Before: before.Started, Message: "begun"},
 		store.ModIs(s.asked.Key, s.asked.ModRevision), store.ModIs(layout.Leader(s.name), int64(s.Epoch)))
 	if errors.Is(err, store.ErrConflict) {
-		return s.say(ctx, &observed.StepResult{State: observed.StepRefused, Reason: observed.LeaderChanged,
+		return s.refuse(ctx, &observed.StepResult{State: observed.StepRefused, Reason: observed.LeaderChanged,
 			Message: "the leader changed meanwhile", Next: "pgctrl status " + s.name})
 	}
 	if err != nil {
 		return err
 	}
 	s.log.Info("step begins", zap.String("act", string(s.Act)), zap.String("key", s.asked.Key), zap.String("by", s.By))
+	if s.Act.Beside() {
+		return s.act(ctx, own, false)
+	}
 	if s.Act == plan.ActRestart {
 		did, err := s.a.o.Host.Acts.Restart(ctx, s.name, s.Pending)
 		switch {
@@ -124,9 +144,29 @@ func (s *stepper) begin(ctx context.Context) error {
 	return s.copying(ctx, own)
 }
 
+// refuse says no while somebody asks: an answer to a step that is gone would stay for ever.
+func (s *stepper) refuse(ctx context.Context, no *observed.StepResult) error {
+	err := s.say(ctx, no, store.ModIs(s.asked.Key, s.asked.ModRevision))
+	var c *store.Conflict
+	if errors.As(err, &c) && c.Key == s.asked.Key {
+		return nil
+	}
+	return err
+}
+
 // judge waits for a fresh view and asks plan.JudgeStep.
 func (s *stepper) judge(ctx context.Context) (plan.Member, *observed.StepResult, error) {
-	if s.a.o.Host.Acts == nil {
+	host := s.a.o.Host
+	if s.Act.Beside() && (host.Backups == nil || host.BackupRuns == nil) {
+		return plan.Member{}, &observed.StepResult{State: observed.StepRefused, Reason: observed.Unsupported, Message: "this host takes no backups"}, nil
+	}
+	if s.Act.Restores() && (host.Scratch == nil || host.InPlace == nil) {
+		return plan.Member{}, &observed.StepResult{State: observed.StepRefused, Reason: observed.Unsupported, Message: "this host takes no restores"}, nil
+	}
+	if s.Act == plan.ActVerify && host.Scratch == nil {
+		return plan.Member{}, &observed.StepResult{State: observed.StepRefused, Reason: observed.Unsupported, Message: "this host takes no restores"}, nil
+	}
+	if host.Acts == nil {
 		return plan.Member{}, &observed.StepResult{State: observed.StepRefused, Reason: observed.Unsupported, Message: "this host takes no steps"}, nil
 	}
 	for deadline := time.Now().Add(StepWait); ; {
@@ -153,14 +193,15 @@ func (s *stepper) judge(ctx context.Context) (plan.Member, *observed.StepResult,
 	}
 }
 
-// goOn takes up a step that an earlier run of the agent began. A copy is looked
-// after; whether a restart came about, that run alone knew.
+// goOn takes up a step that an earlier run of the agent began. A copy or a backup is
+// looked after; whether a restart came about, that run alone knew.
 func (s *stepper) goOn(ctx context.Context) error {
-	if s.Act == plan.ActReinit {
-		s.mu.Lock()
-		own, _ := s.info.Own()
-		s.mu.Unlock()
+	own, _ := s.own()
+	switch {
+	case s.Act == plan.ActReinit:
 		return s.copying(ctx, own)
+	case s.Act.Beside():
+		return s.act(ctx, own, true)
 	}
 	return s.say(ctx, &observed.StepResult{State: observed.StepFailed, Reason: observed.NotAnswering,
 		Message: "the agent was started anew meanwhile; whether PostgreSQL restarted is not known", Next: "pgctrl status " + s.name})

@@ -37,15 +37,15 @@ func TestStepIsDoneOnceAndAnswered(t *testing.T) {
 		a1, a2, _ := settle(t, w)
 		after(6 * time.Second)
 		n, n1 := len(a2.host.Events()), len(a1.host.Events())
-		ask(w, 2, "restart-1-1", plan.ActRestart)
+		ask(w, 2, "c.restart-1-1", plan.ActRestart)
 		after(time.Second)
 		expect(t, "acts", since(a2, n), "restart c")
-		expect(t, "state", w.result(2, "restart-1-1").State, observed.StepDone)
+		expect(t, "state", w.result(2, "c.restart-1-1").State, observed.StepDone)
 
 		// The leader's data are never copied over, its restart is a person's to ask.
-		ask(w, 1, "reinit-1-1", plan.ActReinit)
+		ask(w, 1, "c.reinit-1-1", plan.ActReinit)
 		after(time.Second)
-		expect(t, "refused", w.result(1, "reinit-1-1").Reason, observed.Leading)
+		expect(t, "refused", w.result(1, "c.reinit-1-1").Reason, observed.Leading)
 		expect(t, "no act", since(a1, n1), "")
 
 		// Started anew, the agent finds the step done.
@@ -57,10 +57,10 @@ func TestStepIsDoneOnceAndAnswered(t *testing.T) {
 		expect(t, "acts of the next run", since(again, n), "")
 
 		again.host.Fail("restart", errors.New("503: restart failed"))
-		ask(w, 2, "restart-2-1", plan.ActRestart)
+		ask(w, 2, "c.restart-2-1", plan.ActRestart)
 		after(time.Second)
-		expect(t, "failed", w.result(2, "restart-2-1").State, observed.StepFailed)
-		expect(t, "words", w.result(2, "restart-2-1").Message, "Patroni: 503: restart failed")
+		expect(t, "failed", w.result(2, "c.restart-2-1").State, observed.StepFailed)
+		expect(t, "words", w.result(2, "c.restart-2-1").Message, "Patroni: 503: restart failed")
 	})
 }
 
@@ -73,11 +73,11 @@ func TestR14StepIsFencedByTheLeader(t *testing.T) {
 		n := len(a2.host.Events())
 		_, epoch, _ := w.etcd.Get(layout.Leader("c"))
 		w.leader(3)
-		w.etcd.Put(layout.StepKey("pg2", "reinit-1-1"), string(observed.Encode(plan.Step{
+		w.etcd.Put(layout.StepKey("pg2", "c.reinit-1-1"), string(observed.Encode(plan.Step{
 			Schema: plan.Schema, Act: plan.ActReinit, Cluster: "c", Member: "m2", Store: "S1", UID: "U1", Epoch: plan.Epoch(epoch),
 		})))
 		after(time.Second)
-		expect(t, "reason", w.result(2, "reinit-1-1").Reason, observed.LeaderChanged)
+		expect(t, "reason", w.result(2, "c.reinit-1-1").Reason, observed.LeaderChanged)
 		expect(t, "acts", since(a2, n), "")
 	})
 }
@@ -93,14 +93,14 @@ func TestReinitIsDoneWhenItStreams(t *testing.T) {
 		a2.host.SetPeer("m2", patroni.Status{State: "running", Role: patroni.Replica, Started: "monday"})
 		after(time.Second)
 		n := len(a2.host.Events())
-		ask(w, 2, "reinit-1-1", plan.ActReinit)
+		ask(w, 2, "c.reinit-1-1", plan.ActReinit)
 		after(2 * time.Second)
 		expect(t, "acts", since(a2, n), "reinit c")
-		expect(t, "what runs is the old one", w.result(2, "reinit-1-1").Message, "stopping")
+		expect(t, "what runs is the old one", w.result(2, "c.reinit-1-1").Message, "stopping")
 		a2.host.SetPostgres(recovering())
 		a2.host.SetPeer("m2", patroni.Status{State: "creating replica", Role: patroni.Uninitialized})
 		after(2 * time.Second)
-		expect(t, "progress", w.result(2, "reinit-1-1").Message, "creating replica")
+		expect(t, "progress", w.result(2, "c.reinit-1-1").Message, "creating replica")
 
 		a2.stop()
 		n = len(a2.host.Events())
@@ -108,11 +108,11 @@ func TestReinitIsDoneWhenItStreams(t *testing.T) {
 		again.host.SetPostgres(recovering())
 		again.host.SetPeer("m2", patroni.Status{State: "running", Role: patroni.Replica, Started: "tuesday"})
 		after(2 * time.Second)
-		expect(t, "copied", w.result(2, "reinit-1-1").Message, "copied; waiting for WAL")
-		expect(t, "not yet", w.result(2, "reinit-1-1").State, observed.StepAccepted)
+		expect(t, "copied", w.result(2, "c.reinit-1-1").Message, "copied; waiting for WAL")
+		expect(t, "not yet", w.result(2, "c.reinit-1-1").State, observed.StepAccepted)
 		again.host.SetPostgres(streaming())
 		after(2 * time.Second)
-		expect(t, "done", w.result(2, "reinit-1-1").State, observed.StepDone)
+		expect(t, "done", w.result(2, "c.reinit-1-1").State, observed.StepDone)
 		expect(t, "acts of the next run", since(again, n), "")
 	})
 }

@@ -67,11 +67,6 @@ func (v *vip) hereLocked(here bool) {
 	if v.known.OnHost != here {
 		v.known.OnHost = here
 		poke(v.c.wakeWork) // the report says who has it
-		value := 0.0
-		if here {
-			value = 1
-		}
-		v.c.a.metrics.vipHeld.WithLabelValues(v.c.name).Set(value)
 	}
 }
 

@@ -147,6 +147,9 @@ func (c *cluster) watch(ctx context.Context) {
 
 // watchable names what of a resource can be watched; empty: nothing.
 func watchable(r plan.Resource) string {
+	if w, ok := r.(plan.Watched); ok {
+		return w.File
+	}
 	u, ok := r.(plan.Unit)
 	if !ok {
 		return "" // Patroni's configuration is a key, and keys tell

@@ -37,6 +37,7 @@ func (c *cluster) workLoop(ctx context.Context) {
 			return
 		case <-c.wakeWork:
 			if wait := c.settling(time.Now()); wait > 0 {
+				c.followLeader(ctx)
 				timer.Reset(wait)
 				due = time.Now().Add(wait)
 				continue
@@ -146,7 +147,18 @@ func (c *cluster) converge(ctx context.Context, name string) time.Duration {
 				conds = append(conds, cond)
 				continue
 			}
+			if plan.Absent(r) {
+				if frozen != nil {
+					continue
+				}
+				if err := c.remove(ctx, r, s.view.Leader.Epoch); err != nil {
+					conds, ok = append(conds, plan.Condition(err)), false
+				}
+				c.forgetApplied(con, r)
+				continue
+			}
 			if frozen != nil {
+				c.followFrozen(ctx, con, r, s.view.Leader.Epoch)
 				if cond := c.compareOnly(ctx, con, r, frozen); cond.Bad() {
 					conds, ok = append(conds, cond), false
 				}
@@ -163,6 +175,16 @@ func (c *cluster) converge(ctx context.Context, name string) time.Duration {
 	returns, left := c.fighting(con, time.Now())
 	c.submit(con, append(conds, returns...), s, now)
 	return min(next, left, leaderNext(s, now))
+}
+
+// forgetApplied forgets that a resource was ever there: wanted again, it is no drift.
+func (c *cluster) forgetApplied(con *concern, r plan.Resource) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(con.applied, r.ID())
+	if u, ok := r.(plan.Unit); ok {
+		delete(con.prepared, u.Unit)
+	}
 }
 
 // knowingly takes the targets off a unit when the view is too old to have any: a
@@ -222,6 +244,9 @@ func (c *cluster) settle(con *concern, p plan.Plan, rev int64, ok bool) {
 	if !ok || con.rev != rev || c.freeze != nil && con.name == vipConcern && len(p.Resources) == 0 {
 		return
 	}
+	if con.name == backupConcern && (con.loaded == nil || !con.received.IsZero()) {
+		poke(c.backups.wake)
+	}
 	con.loaded = &p
 	con.thaws = c.freeze != nil || con.freeze != nil
 	c.vip.inForce(con.name, p)
@@ -263,6 +288,7 @@ func (c *cluster) applyOne(ctx context.Context, con *concern, r plan.Resource, a
 	if err == nil {
 		c.repaired(con, id)
 		con.applied[id] = hash
+		con.wrote(r, hash)
 		delete(con.failing, id)
 		return plan.Condition(nil), 0
 	}
@@ -328,73 +354,4 @@ func (c *cluster) repaired(con *concern, id string) {
 	took := f.repaired(time.Now())
 	c.a.metrics.repairTime.WithLabelValues(con.name).Observe(took.Seconds())
 	con.noteRepair(id, d.what, f)
-}
-
-func (c *cluster) diff(ctx context.Context, r plan.Resource) (plan.Diff, error) {
-	switch r := r.(type) {
-	case plan.Unit:
-		return c.drivers.Unit.Diff(ctx, r)
-	case plan.Patroni:
-		return c.drivers.Patroni.Diff(ctx, r)
-	case plan.Address:
-		return c.vip.diff(r), nil
-	}
-	return nil, fmt.Errorf("compare %s: no driver for it", r.ID())
-}
-
-func (c *cluster) apply(ctx context.Context, con *concern, r plan.Resource, at plan.Epoch) error {
-	switch r := r.(type) {
-	case plan.Unit:
-		if err := c.prepare(ctx, con, r); err != nil {
-			return err
-		}
-		err := c.drivers.Unit.Apply(ctx, r, at)
-		c.mu.Lock()
-		con.reset = true // whatever came of it, HAProxy may be another process now
-		c.mu.Unlock()
-		poke(c.wakeRoutes)
-		return err
-	case plan.Patroni:
-		return c.drivers.Patroni.Apply(ctx, r, at)
-	case plan.Address:
-		c.vip.follow(&r)
-		return nil
-	}
-	return fmt.Errorf("apply %s: no driver for it", r.ID())
-}
-
-// prepare makes room for a unit once, before it is applied for the first time.
-func (c *cluster) prepare(ctx context.Context, con *concern, u plan.Unit) error {
-	if con.prepared[u.Unit] {
-		return nil
-	}
-	own, _ := c.own()
-	did, err := c.a.o.Host.Takeover.Prepare(ctx, c.name, own, u)
-	c.mu.Lock()
-	con.took = append(con.took, did...)
-	c.mu.Unlock()
-	for _, d := range did {
-		c.log.Info("took over from the distribution", zap.String("concern", con.name), zap.String("unit", u.Unit), zap.String("did", d))
-	}
-	if err != nil {
-		return err
-	}
-	con.prepared[u.Unit] = true
-	return nil
-}
-
-func (c *cluster) remove(ctx context.Context, r plan.Resource, at plan.Epoch) error {
-	ctx, cancel := context.WithTimeout(ctx, ApplyTimeout)
-	defer cancel()
-	switch r := r.(type) {
-	case plan.Unit:
-		return c.drivers.Unit.Remove(ctx, r, at)
-	case plan.Patroni:
-		return c.drivers.Patroni.Remove(ctx, r, at)
-	case plan.Address:
-		return c.vip.forget(ctx, r)
-	case plan.SQL:
-		return nil // what is in the databases is data, and stays with it
-	}
-	return fmt.Errorf("remove %s: no driver for it", r.ID())
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -44,6 +45,10 @@ type world struct {
 	logs   *syncBuffer
 	// slowPlans is how long etcd takes to list a node's plans.
 	slowPlans time.Duration
+	// slowScope is how long it takes to list Patroni's keys, failResults how often a result
+	// can't be read.
+	slowScope   time.Duration
+	failResults atomic.Int32
 }
 
 // client is a node's way to etcd.
@@ -61,6 +66,12 @@ type slowKV struct {
 func (k slowKV) Get(ctx context.Context, key string, opts ...clientv3.OpOption) (*clientv3.GetResponse, error) {
 	if strings.HasPrefix(key, layout.Prefix(keys.Plan)) && k.w.slowPlans > 0 {
 		time.Sleep(k.w.slowPlans)
+	}
+	if strings.HasPrefix(key, layout.Scope("c")) && k.w.slowScope > 0 {
+		time.Sleep(k.w.slowScope)
+	}
+	if strings.HasPrefix(key, layout.Prefix(keys.Results)) && k.w.failResults.Add(-1) >= 0 {
+		return nil, errors.New("etcd did not answer in time")
 	}
 	return k.KV.Get(ctx, key, opts...)
 }

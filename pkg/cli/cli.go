@@ -48,6 +48,8 @@ type Deps struct {
 	Patroni func(ctx context.Context, url string) (patroni.Status, error)
 	// Settings asks a cluster's primary what its PostgreSQL says of its parameters.
 	Settings func(ctx context.Context, address string, port int, password string) ([]desired.Setting, error)
+	// Room asks the agent at an address how many bytes are left for a data directory.
+	Room func(ctx context.Context, address, data string) (uint64, error)
 	// Server runs the controllers.
 	Server func(context.Context, server.Options) error
 	// Host changes this host, for init.
@@ -68,6 +70,9 @@ func (d Deps) withDefaults() Deps {
 	}
 	if d.Patroni == nil {
 		d.Patroni = askPatroni
+	}
+	if d.Room == nil {
+		d.Room = askRoom
 	}
 	if d.Settings == nil {
 		d.Settings = postgres.RemoteSettings

@@ -53,7 +53,7 @@ func (a *app) complete(sources ...func(l *live, args []string, typed string) []s
 		if a.settings, err = resolve(cmd, a.deps.Getenv); err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		l, err := a.read(ctx, documentFamilies...)
+		l, err := a.read(ctx, append([]keys.Family{keys.Operations}, documentFamilies...)...)
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}

@@ -31,13 +31,14 @@ type hosts struct {
 	present map[string]string // node to address
 	refused map[string]string // node/concern, or node/act, to message
 	waits   map[string]bool   // members that wait for a restart
+	stalled map[string]bool   // node/act of steps that stay unanswered
 }
 
 // testSystem is the system identifier of every pretending cluster.
 const testSystem = "7301234567890123456"
 
 func newHosts(ctx context.Context, c *store.Client, l keys.Layout) *hosts {
-	h := &hosts{ctx: ctx, client: c, layout: l, poke: make(chan struct{}, 1), present: map[string]string{}, refused: map[string]string{}, waits: map[string]bool{}}
+	h := &hosts{ctx: ctx, client: c, layout: l, poke: make(chan struct{}, 1), present: map[string]string{}, refused: map[string]string{}, waits: map[string]bool{}, stalled: map[string]bool{}}
 	h.mirror = store.NewMirror(c, store.MirrorOptions{Name: "hosts", Prefixes: []string{l.RootPrefix(), l.Prefix(keys.PatroniKey)}})
 	h.mirror.OnChange(func(int64, []store.Change) { h.wake() })
 	h.done.Go(func() { _ = h.mirror.Run(ctx) })
@@ -85,6 +86,10 @@ func (h *hosts) step(ref keys.Ref, e kv.KV) {
 	}
 	r := observed.StepResult{Schema: observed.Schema, Step: e.ModRevision, State: observed.StepDone, Message: string(s.Act) + " done"}
 	h.mu.Lock()
+	if h.stalled[ref.Node+"/"+string(s.Act)] || s.Operation != "" { // an operation's are answered by hand
+		h.mu.Unlock()
+		return
+	}
 	if words, no := h.refused[ref.Node+"/"+string(s.Act)]; no {
 		r.State, r.Reason, r.Message, r.Next = observed.StepFailed, observed.ApplyFailed, words, "journalctl"
 	}
@@ -122,7 +127,7 @@ func (h *hosts) add(node, address string) error {
 	h.mu.Unlock()
 	a := observed.Alive{PlanSchema: plan.Schema,
 		Schema: observed.Schema, Node: node, Address: address, MachineID: node, Version: "v0.1.0",
-		Programs: map[string]string{"patroni": "3.0.4", "haproxy": "2.6.12", "postgresql": "15.8"}, PostgreSQL: []int{13, 15},
+		Programs: map[string]string{"patroni": "3.0.4", "haproxy": "2.6.12", "pgbackrest": "2.45", "postgresql": "15.8"}, PostgreSQL: []int{13, 15},
 	}
 	return h.put(h.layout.AliveKey(node), observed.Encode(a))
 }
@@ -143,8 +148,16 @@ func (h *hosts) refuse(node, concern, message string) {
 func (h *hosts) accept(node, concern string) {
 	h.mu.Lock()
 	delete(h.refused, node+"/"+concern)
+	delete(h.stalled, node+"/"+concern)
 	h.mu.Unlock()
 	h.wake()
+}
+
+// stall leaves a node's steps of an act unanswered until accept.
+func (h *hosts) stall(node, act string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.stalled[node+"/"+act] = true
 }
 
 // put writes what is different; a conflict means that something moved, and the

@@ -27,7 +27,7 @@ var documentFamilies = []keys.Family{keys.Nodes, keys.Defaults, keys.Desired, ke
 // statusFamilies are all that status computes from: everything but the secrets.
 var statusFamilies = []keys.Family{
 	keys.Nodes, keys.Defaults, keys.Desired, keys.Formed, keys.Plan, keys.Primary, keys.VIP, keys.Ready, keys.Hold,
-	keys.Observed, keys.Steps, keys.Results, keys.Alive, keys.Status, keys.Changes, keys.Election, keys.Store, keys.PatroniKey,
+	keys.Observed, keys.Operations, keys.Steps, keys.Results, keys.Alive, keys.Status, keys.Changes, keys.Election, keys.Store, keys.PatroniKey,
 }
 
 // live is what etcd holds at one moment.

@@ -8,9 +8,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pgctrl/pgctrl/pkg/controllers/monitor"
 	"github.com/pgctrl/pgctrl/pkg/desired"
 	"github.com/pgctrl/pgctrl/pkg/keys"
 	"github.com/pgctrl/pgctrl/pkg/observed"
+	"github.com/pgctrl/pgctrl/pkg/status"
 )
 
 func (a *app) nodeCommand() *cobra.Command {
@@ -33,6 +35,8 @@ type nodeInfo struct {
 	PostgreSQL []int             `json:"postgresql,omitempty"`
 	Programs   map[string]string `json:"programs,omitempty"`
 	Members    []string          `json:"members,omitempty"`
+	// Runs is what the host runs for all its clusters.
+	Runs []status.Program `json:"runs,omitempty"`
 }
 
 func (l *live) nodes() []nodeInfo {
@@ -68,11 +72,19 @@ func (a *app) nodeList() *cobra.Command {
 		Use: "list", Short: "Every host, and whether its agent is there", Args: cobra.NoArgs,
 		Example: "  pgctrl node list\n  pgctrl node list -o json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			l, err := a.read(cmd.Context(), documentFamilies...)
+			l, err := a.read(cmd.Context(), statusFamilies...)
 			if err != nil {
 				return err
 			}
 			nodes := l.nodes()
+			programs, _ := status.Shared(a.input(l, ""))
+			for i := range nodes {
+				for _, p := range programs {
+					if p.Node == nodes[i].Node {
+						nodes[i].Runs = append(nodes[i].Runs, p)
+					}
+				}
+			}
 			return a.emit(nodes, func() { a.showNodes(nodes) })
 		},
 	}
@@ -83,7 +95,7 @@ func (a *app) showNodes(nodes []nodeInfo) {
 	if len(nodes) == 0 {
 		a.note("no nodes yet; next, on every host that shall run PostgreSQL: %s", a.joinCommand())
 	}
-	heads := []string{"NODE", "ADDRESS", "AGENT", "VERSION", "POSTGRESQL", "ROLES", "MEMBERS"}
+	heads := []string{"NODE", "ADDRESS", "AGENT", "VERSION", "POSTGRESQL", "ROLES", "RUNS", "MEMBERS"}
 	if a.wide() {
 		heads = append(heads, "PROGRAMS")
 	}
@@ -97,7 +109,7 @@ func (a *app) showNodes(nodes []nodeInfo) {
 		if !n.Registered {
 			address += " (not registered)"
 		}
-		cells := []string{n.Node, orDash(address), agent, orDash(n.Version), orDash(numbers(n.PostgreSQL)), orDash(strings.Join(n.Roles, ",")), orDash(strings.Join(n.Members, " "))}
+		cells := []string{n.Node, orDash(address), agent, orDash(n.Version), orDash(numbers(n.PostgreSQL)), orDash(strings.Join(n.Roles, ",")), orDash(a.runs(n.Runs)), orDash(strings.Join(n.Members, " "))}
 		if a.wide() {
 			var programs []string
 			for _, p := range sortedKeys(n.Programs) {
@@ -108,6 +120,22 @@ func (a *app) showNodes(nodes []nodeInfo) {
 		t.row(cells...)
 	}
 	t.write(a.Out)
+}
+
+// runs names the programs, and of those that are not as planned the worst reason.
+func (a *app) runs(programs []status.Program) string {
+	var words []string
+	for _, p := range programs {
+		word := p.Program
+		switch {
+		case !p.Ready && len(p.Conditions) > 0:
+			word = a.out.red(word + " (" + string(p.Conditions[0].Reason) + ")")
+		case word == monitor.Targets:
+			continue // a file for Prometheus and no program: nothing to say while it is well
+		}
+		words = append(words, word)
+	}
+	return strings.Join(words, " ")
 }
 
 func orDash(s string) string {

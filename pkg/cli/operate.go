@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strconv"
 	"time"
@@ -24,10 +25,12 @@ type operation struct {
 	docs    *desired.Cluster
 	formed  observed.Formed
 	store   string
+	// token is there once the command acts, and everything it asks for is under it.
+	token *token
 }
 
-// lookInto reads a cluster and refuses what can't be acted on now.
-func (a *app) lookInto(ctx context.Context, cluster string) (*live, operation, error) {
+// look reads a cluster, whatever state it is in.
+func (a *app) look(ctx context.Context, cluster string) (*live, operation, error) {
 	o := operation{cluster: cluster}
 	l, err := a.read(ctx, statusFamilies...)
 	if err != nil {
@@ -41,6 +44,15 @@ func (a *app) lookInto(ctx context.Context, cluster string) (*live, operation, e
 	o.formed, _ = observed.Read[observed.Formed](l, l.layout.FormedKey(cluster))
 	rec, _ := observed.Read[observed.Store](l, l.layout.StoreKey())
 	o.store = rec.Incarnation
+	return l, o, nil
+}
+
+// lookInto is look, and refuses what can't be acted on now.
+func (a *app) lookInto(ctx context.Context, cluster string) (*live, operation, error) {
+	l, o, err := a.look(ctx, cluster)
+	if err != nil {
+		return l, o, err
+	}
 	next := "pgctrl status " + cluster
 	switch {
 	case o.status.Leader == "":
@@ -86,8 +98,22 @@ func (o operation) keepsOne(m status.Member, alone bool, again string) error {
 		then("pgctrl add %s --on <node>", o.cluster).then("%s --alone (when it is meant all the same)", again)
 }
 
-// stepsOf are the steps asked of the cluster, by whether they are over.
+// stepsOf are the steps that commands asked of the cluster, by whether they are over.
+// Those of operations are the server's: it reads what came of them and clears them.
 func (l *live) stepsOf(cluster string) (going, over []keys.Ref) {
+	l.eachStep(cluster, func(ref keys.Ref, s plan.Step, final bool) {
+		switch {
+		case s.Operation != "":
+		case final:
+			over = append(over, ref)
+		default:
+			going = append(going, ref)
+		}
+	})
+	return going, over
+}
+
+func (l *live) eachStep(cluster string, f func(ref keys.Ref, s plan.Step, final bool)) {
 	for _, e := range l.Range(l.layout.Prefix(keys.Steps)) {
 		ref, err := l.layout.Parse(e.Key)
 		s, err2 := observed.Decode[plan.Step](e)
@@ -95,13 +121,8 @@ func (l *live) stepsOf(cluster string) (going, over []keys.Ref) {
 			continue
 		}
 		r, answered := observed.Read[observed.StepResult](l, l.layout.ResultKey(ref.Node, ref.Doc))
-		if answered && r.Final() {
-			over = append(over, ref)
-		} else {
-			going = append(going, ref)
-		}
+		f(ref, s, answered && r.Final())
 	}
-	return going, over
 }
 
 // ready refuses a step while another one is going on, or its node's agent is away.
@@ -115,7 +136,50 @@ func (o operation) ready(l *live, ms []status.Member) error {
 			return fail("the agent of node %s is away, and only it can act on %s. Nothing was done.", m.Node, m.Name).then("pgagent status (on %s)", m.Node)
 		}
 	}
-	return nil
+	return o.spares(l, ms)
+}
+
+// spares refuses to end a backup as a side effect: one that copies from a member of ms,
+// and any when the leader is among them, which every backup talks to.
+func (o operation) spares(l *live, ms []status.Member) error {
+	touches := func(node string) bool {
+		return slices.ContainsFunc(ms, func(m status.Member) bool { return m.Node == node || m.Name == o.status.Leader })
+	}
+	var err error
+	l.eachStep(o.cluster, func(ref keys.Ref, s plan.Step, final bool) {
+		if final || s.Act != plan.ActBackup || s.Operation == "" || !touches(ref.Node) {
+			return
+		}
+		id := path.Base(s.Operation)
+		err = fail("%s copies from %s, and this would end it. Nothing was done.", id, s.Member).
+			then("pgctrl operation watch %s %s", o.cluster, id).then("pgctrl operation cancel %s %s", o.cluster, id)
+	})
+	return err
+}
+
+// begin takes the cluster's token and then looks again at what is going on: between the
+// first look and now a person may have thought for a while.
+func (a *app) begin(ctx context.Context, o *operation, act plan.Act, ms []status.Member) (*follower, error) {
+	t, err := a.takeToken(ctx, o.cluster, act)
+	if err != nil {
+		return nil, err
+	}
+	o.token = t
+	f, err := a.follow(ctx)
+	if err == nil {
+		err = o.ready(&live{Snapshot: f.Snapshot(), layout: a.settings.Layout}, ms)
+	}
+	if err != nil {
+		t.release(ctx)
+		return nil, err
+	}
+	return f, nil
+}
+
+// end gives back what begin took.
+func (o *operation) end(ctx context.Context, f *follower) {
+	f.stop()
+	o.token.release(ctx)
 }
 
 // perform asks a node for one act and waits for what comes of it.
@@ -125,10 +189,10 @@ func (a *app) perform(ctx context.Context, f *follower, o operation, act plan.Ac
 	if err != nil {
 		return observed.StepResult{}, err
 	}
-	id := fmt.Sprintf("%s-%s-1", act, strconv.FormatInt(a.deps.Now().UnixMilli(), 36))
+	id := keys.StepID(o.cluster, fmt.Sprintf("%s-%s", act, strconv.FormatInt(a.deps.Now().UnixMilli(), 36)), 1)
 	key, result := l.layout.StepKey(m.Node, id), l.layout.ResultKey(m.Node, id)
 	s := plan.Step{
-		Schema: plan.SchemaSteps, Act: act, Cluster: o.cluster, Member: m.Name, Store: o.store, UID: o.formed.UID,
+		Schema: plan.SchemaOf(act), Act: act, Cluster: o.cluster, Member: m.Name, Store: o.store, UID: o.formed.UID,
 		Epoch: plan.Epoch(o.status.Epoch), Pending: pending, By: whoami(a.deps.Getenv),
 	}
 	ops := []store.Op{store.Put(key, observed.Encode(s))}
@@ -136,7 +200,11 @@ func (a *app) perform(ctx context.Context, f *follower, o operation, act plan.Ac
 	for _, old := range over { // left by a command that was interrupted
 		ops = append(ops, store.Delete(l.layout.StepKey(old.Node, old.Doc)), store.Delete(l.layout.ResultKey(old.Node, old.Doc)))
 	}
-	_, err = client.Commit(ctx, []store.Guard{store.ModIs(key, 0), store.ModIs(l.layout.Leader(o.cluster), o.status.Epoch)}, ops)
+	_, err = client.Commit(ctx, []store.Guard{store.ModIs(key, 0), o.token.Guard(), store.ModIs(l.layout.Leader(o.cluster), o.status.Epoch)}, ops)
+	if o.token.lost(err) {
+		return observed.StepResult{}, fail("this command was away for longer than %s and others may disrupt %s by now. %s was not asked for.", tokenTTL, o.cluster, act).
+			then("pgctrl status %s", o.cluster)
+	}
 	if errors.Is(err, store.ErrConflict) {
 		return observed.StepResult{}, fail("the leader of %s changed after it was looked at. Nothing was done.", o.cluster).then("pgctrl status %s", o.cluster)
 	}

@@ -247,7 +247,7 @@ func (a *app) showRemoval(r removal) {
 func (a *app) confirmed(name, word string) error {
 	if word == "" {
 		var asked bool
-		word, asked = typed.Word(a.In, a.Err, fmt.Sprintf("type %s to remove it: ", name))
+		word, asked = typed.Word(a.In, a.Err, fmt.Sprintf("type %s to go on: ", name))
 		switch {
 		case !asked:
 			return fail("this needs the name typed: --confirm %s. Nothing was written.", name)

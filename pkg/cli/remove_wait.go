@@ -162,16 +162,14 @@ func (r removal) clearing(l *live) []store.Op {
 	for _, e := range l.Range(l.layout.Scope(r.cluster)) {
 		list = append(list, e.Key)
 	}
-	for _, f := range []keys.Family{keys.Primary, keys.VIP, keys.Hold, keys.Ready, keys.Observed, keys.Status, keys.Changes} {
+	for _, f := range []keys.Family{
+		keys.Primary, keys.VIP, keys.Hold, keys.Ready, keys.Observed, keys.Status, keys.Changes, keys.Operations, keys.Steps, keys.Results,
+	} {
 		for _, e := range l.Range(l.layout.Prefix(f)) {
 			if ref, err := l.layout.Parse(e.Key); err == nil && ref.Cluster == r.cluster {
 				list = append(list, e.Key)
 			}
 		}
-	}
-	going, over := l.stepsOf(r.cluster)
-	for _, s := range append(going, over...) {
-		list = append(list, l.layout.StepKey(s.Node, s.Doc), l.layout.ResultKey(s.Node, s.Doc))
 	}
 	says := l.layout.ClusterDoc(r.cluster, "postgres")
 	docs := l.Range(l.layout.ClusterDocs(r.cluster))

@@ -34,7 +34,10 @@ func (a *app) restartCommand() *cobra.Command {
 		Long: `Restarts one member, or all: replicas first, one after another, each when the one
 before follows again, the leader last and in place. Values that wait (PendingRestart)
 are then in force. The leader's restart interrupts writes for some seconds, so it
-wants the cluster's name typed; nobody else leads meanwhile.`,
+wants the cluster's name typed; nobody else leads meanwhile.
+
+One command or operation at a time disrupts a cluster: while another one does, this
+refuses and names it.`,
 		Example: `  pgctrl restart pg-test pg-test-2
   pgctrl restart pg-test --pending --confirm pg-test`,
 		Args: cobra.RangeArgs(1, 2), ValidArgsFunction: a.complete(completeClusters, completeMembers),
@@ -76,6 +79,9 @@ func (a *app) restart(ctx context.Context, args []string, pending bool, typed st
 		}
 		return strings.Compare(x.Name, y.Name)
 	})
+	if err := a.heldBy(l, cluster); err != nil {
+		return err
+	}
 	if err := o.ready(l, ms); err != nil {
 		return err
 	}
@@ -90,11 +96,11 @@ func (a *app) restart(ctx context.Context, args []string, pending bool, typed st
 			}
 		}
 	}
-	f, err := a.follow(ctx)
+	f, err := a.begin(ctx, &o, plan.ActRestart, ms)
 	if err != nil {
 		return err
 	}
-	defer f.stop()
+	defer o.end(ctx, f)
 	for _, m := range ms {
 		if err := a.restartOne(ctx, f, o, m, pending, wait); err != nil {
 			return err
@@ -172,6 +178,9 @@ func (a *app) reinit(ctx context.Context, cluster, member, typed string, alone b
 	if err := o.keepsOne(m, alone, "pgctrl reinit "+cluster+" "+member); err != nil {
 		return err
 	}
+	if err := a.heldBy(l, cluster); err != nil {
+		return err
+	}
 	if err := o.ready(l, []status.Member{m}); err != nil {
 		return err
 	}
@@ -180,11 +189,11 @@ func (a *app) reinit(ctx context.Context, cluster, member, typed string, alone b
 	if err := a.confirmed(member, typed); err != nil {
 		return err
 	}
-	f, err := a.follow(ctx)
+	f, err := a.begin(ctx, &o, plan.ActReinit, []status.Member{m})
 	if err != nil {
 		return err
 	}
-	defer f.stop()
+	defer o.end(ctx, f)
 	part, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	p := a.newProgress()

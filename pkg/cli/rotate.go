@@ -109,15 +109,20 @@ func (a *app) rotate(ctx context.Context, cluster string, names []string, wait t
 	defer f.stop()
 	c := change{scope: cluster, why: "rotate " + strings.Join(names, " "), secrets: map[string][]byte{}}
 	var out []rotation
-	leftOut := ""
+	var leftOut []string
 	if len(names) == 0 {
 		names, c.why = rotating(), "rotate --all"
 		if absent := absentMembers(l, cluster); absent != "" {
 			names = names[:len(names)-1] // patroni
-			leftOut = fmt.Sprintf("%s is left out: the agent of %s is away, and its Patroni would keep the former password", secretREST, absent)
+			leftOut = append(leftOut, fmt.Sprintf("%s is left out: the agent of %s is away, and its Patroni would keep the former password", secretREST, absent))
 		}
 	}
+	all := c.why == "rotate --all"
 	for _, name := range names {
+		if p, paired := twins.Of(name); all && paired && l.hasBoth(cluster, p) {
+			leftOut = append(leftOut, fmt.Sprintf("%s is left out: a rotation of it is under way", name))
+			continue
+		}
 		r, err := a.rotation(ctx, l, f.Snapshot(), cluster, name)
 		if err != nil {
 			return err
@@ -137,16 +142,27 @@ func (a *app) rotate(ctx context.Context, cluster string, names []string, wait t
 	for _, r := range out {
 		a.say("rotated  %s", r)
 	}
-	if leftOut != "" {
-		a.note("%s", leftOut)
+	for _, note := range leftOut {
+		a.note("%s", note)
 	}
 	if wait > 0 {
 		err = a.awaitRotations(ctx, f, cluster, out, rev, wait, since)
 	}
-	if err == nil && leftOut != "" {
+	if err == nil && len(leftOut) > 0 {
 		return exitCode(NotConverged)
 	}
 	return err
+}
+
+// hasBoth reports whether a rotation of the pair is under way: the former role's password
+// is there until nobody uses it.
+func (l *live) hasBoth(cluster string, p twins.Pair) bool {
+	for _, r := range p {
+		if _, ok := l.Get(l.layout.Secret(cluster, r.Secret)); !ok {
+			return false
+		}
+	}
+	return true
 }
 
 // rotation says what rotating a name means now, or why it can't be.
@@ -161,7 +177,7 @@ func (a *app) rotation(ctx context.Context, l *live, s kv.Snapshot, cluster, nam
 	}
 	p, paired := twins.Of(name)
 	switch {
-	case paired && has(p[0].Secret) && has(p[1].Secret):
+	case paired && l.hasBoth(cluster, p):
 		return rotation{}, a.underWay(s, cluster, p)
 	case paired && has(p[0].Secret):
 		return rotation{p.Name(), true, p[0], p[1]}, nil

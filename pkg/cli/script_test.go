@@ -34,6 +34,12 @@ var update = flag.Bool("update", false, "write the scripts' golden outputs anew"
 //	refuse NODE CONCERN MESSAGE   the node's program refuses every new plan
 //	accept NODE CONCERN     it takes them again
 //	pending MEMBER          a value waits there for a restart
+//	stall NODE ACT          the node's agent leaves steps of the act unanswered, until accept
+//	background ARGS...      begins a command line; finish CODE waits for its end
+//	waitfor KEY             waits until a key exists, gone KEY until it does not
+//	leased KEY VALUE        writes a key under a lease of 2 s that nobody renews
+//	advance CLUSTER FILE    writes fields of JSON over those of the newest operation, as a server does
+//	clock TIME              what time it is for commands from now on, of RFC 3339
 //	put KEY VALUE|@FILE     writes a key as etcdctl does, past every check
 //	del KEY                 deletes a key, or a range that ends with /
 //	big FILE                writes a file of 2 MB
@@ -62,9 +68,18 @@ func TestScripts(t *testing.T) {
 			"refuse": func(ts *testscript.TestScript, _ bool, args []string) {
 				worldOf(ts).hosts.refuse(args[0], args[1], args[2])
 			},
-			"accept":  func(ts *testscript.TestScript, _ bool, args []string) { worldOf(ts).hosts.accept(args[0], args[1]) },
-			"pending": func(ts *testscript.TestScript, _ bool, args []string) { worldOf(ts).hosts.pending(args[0]) },
-			"put":     put,
+			"accept":     func(ts *testscript.TestScript, _ bool, args []string) { worldOf(ts).hosts.accept(args[0], args[1]) },
+			"pending":    func(ts *testscript.TestScript, _ bool, args []string) { worldOf(ts).hosts.pending(args[0]) },
+			"stall":      func(ts *testscript.TestScript, _ bool, args []string) { worldOf(ts).hosts.stall(args[0], args[1]) },
+			"background": func(ts *testscript.TestScript, _ bool, args []string) { worldOf(ts).begin(ts, args) },
+			"finish":     func(ts *testscript.TestScript, _ bool, args []string) { worldOf(ts).finish(ts, int(args[0][0]-'0')) },
+			"waitfor":    func(ts *testscript.TestScript, _ bool, args []string) { worldOf(ts).until(ts, args[0], true) },
+			"gone":       func(ts *testscript.TestScript, _ bool, args []string) { worldOf(ts).until(ts, args[0], false) },
+			"leased":     leased,
+			"advance":    advance,
+			"room":       func(ts *testscript.TestScript, _ bool, args []string) { worldOf(ts).setRoom(ts, args) },
+			"clock":      func(ts *testscript.TestScript, _ bool, args []string) { worldOf(ts).setClock(ts, args[0]) },
+			"put":        put,
 			"big": func(ts *testscript.TestScript, _ bool, args []string) {
 				ts.Check(os.WriteFile(ts.MkAbs(args[0]), bytes.Repeat([]byte("# 2 MB\n"), 300_000), 0o600))
 			},
@@ -80,6 +95,17 @@ type world struct {
 	endpoints []string
 	client    *store.Client
 	hosts     *hosts
+	// clock is added to the time by which commands go.
+	clock time.Duration
+	// room is what the agents at addresses say they have.
+	room  map[string]uint64
+	going chan ended
+}
+
+// ended is what came of a command in the background.
+type ended struct {
+	code      int
+	out, errs string
 }
 
 const worldKey = "world"
@@ -131,7 +157,7 @@ func (w *world) run(ts *testscript.TestScript, args []string) (code int, out, er
 	if s, err := os.ReadFile(ts.MkAbs("stdin")); err == nil {
 		in.Write(s)
 	}
-	code = Run(ctx, expanded, Streams{In: &in, Out: &stdout, Err: &stderr}, Deps{Getenv: ts.Getenv, Settings: pretendSettings})
+	code = Run(ctx, expanded, Streams{In: &in, Out: &stdout, Err: &stderr}, Deps{Getenv: ts.Getenv, Settings: pretendSettings, Room: w.askRoom, Now: w.now})
 	return code, w.settle(ts, stdout.String()), w.settle(ts, stderr.String())
 }
 
@@ -159,6 +185,9 @@ func (w *world) settle(ts *testscript.TestScript, s string) string {
 		{`desired \d+`, "desired N"},
 		{`(in|after) \d+ ms`, "$1 N ms"},
 		{`(?m)^ *\d+\.\d s  `, "  N s  "},
+		{`(restart|reinit|backup|verify)-m[a-z0-9]{7}\b`, "$1-ID"},
+		{`tester@[A-Za-z0-9.-]+`, "tester@HOST"},
+		{`since 20\d\d-[0-9T:-]+Z`, "since TIME"},
 		{regexp.QuoteMeta(ts.MkAbs(".")), "WORK"},
 		{regexp.QuoteMeta(strings.Join(w.endpoints, ",")), "http://etcd:2379"},
 	} {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -14,12 +15,13 @@ import (
 
 func (a *app) secretCommand() *cobra.Command {
 	c := &cobra.Command{
-		Use: "secret", Short: "The passwords and certificates that pgctrl made",
+		Use: "secret", Short: "The passwords and certificates that pgctrl made or was given",
 		Long: "Secrets are made when a cluster forms or a user is added, unless one is given, and\n" +
 			"anew by pgctrl secret rotate; certificates when a cluster gets TLS, and again and again.\n" +
+			"Those of an object store for backups come from people (pgctrl secret set).\n" +
 			"They are shown only by this command. The key that signs certificates is not among them.",
 	}
-	c.AddCommand(a.secretShow(), a.secretList(), a.secretRotate())
+	c.AddCommand(a.secretShow(), a.secretList(), a.secretSet(), a.secretRotate())
 	return c
 }
 
@@ -120,8 +122,8 @@ func (l *live) secretRole(cluster, name string, rev int64) (role, state string) 
 	}
 	p, paired := twins.Of(name)
 	switch {
-	case name == secretREST, strings.HasPrefix(name, keys.TLSSecret("")):
-		return "", state // of Patroni's REST API, and certificates
+	case name == secretREST, strings.HasPrefix(name, keys.TLSSecret("")), slices.Contains(settable, name):
+		return "", state // of Patroni's REST API, certificates, and of backups
 	case !paired:
 		return name, state
 	}

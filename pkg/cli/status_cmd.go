@@ -142,6 +142,7 @@ func (a *app) showCluster(s status.ClusterStatus) {
 	a.showFreeze(s)
 	a.showMembers(s)
 	a.showServices(s)
+	a.showBackupLine(s)
 	a.showConditions(a.Out, a.out, s.Conditions, false)
 }
 

@@ -125,7 +125,7 @@ func (a *app) await(ctx context.Context, f *follower, rev int64, limit time.Dura
 }
 
 func (a *app) input(s kv.Snapshot, cluster string) status.Input {
-	return status.Input{Snapshot: s, Layout: a.settings.Layout, Now: a.deps.Now(), Cluster: cluster, Store: a.etcd, Concerns: all.Concerns()}
+	return status.Input{Snapshot: s, Layout: a.settings.Layout, Now: a.deps.Now(), Cluster: cluster, Store: a.etcd, Results: true, Concerns: all.Concerns(), Shared: all.Shared()}
 }
 
 // awaitEdit waits until a change of documents is in force.
@@ -237,7 +237,7 @@ func (a *app) showNotes(last []status.ClusterStatus) {
 	for _, s := range last {
 		var left []status.Condition
 		for _, c := range s.Conditions {
-			if c.Reason == observed.PendingRestart || c.Reason == observed.FixedAtForming {
+			if c.Reason == observed.PendingRestart || c.Reason == observed.FixedAtForming || c.Aside() && c.Bad() {
 				left = append(left, c)
 			}
 		}

@@ -44,8 +44,24 @@ type Controller interface {
 	Plan(in Input) (Result, error)
 }
 
+// Shared is a controller of programs that the clusters on a node share. It is asked once
+// for the whole fleet, with keys.NodeCluster as the cluster, whenever anything that it
+// reads changes in any cluster; nobody else may write plans there.
+type Shared interface {
+	Controller
+	// Shared does nothing; having it says so.
+	Shared()
+}
+
+// IsShared reports whether a controller is asked for nodes and not for clusters.
+func IsShared(c Controller) bool {
+	_, is := c.(Shared)
+	return is
+}
+
 // Input is all a controller may know.
 type Input struct {
+	// Cluster is keys.NodeCluster for a Shared controller.
 	Cluster string
 	Layout  keys.Layout
 	// Snapshot holds the declared inputs and the controller's own outputs, of

@@ -27,8 +27,8 @@ func TestCandidate(t *testing.T) {
 		{"fine", "c", one("clusters/c/postgres", "port: 5440"), ""},
 		{"own mistake", "c", one("clusters/c/postgres", "prot: 5440"),
 			`clusters/c/postgres: line 1, column 1: unknown field "prot"; did you mean "port"?`},
-		{"a later document", "c", one("clusters/c/backup", "address: x"),
-			`clusters/c/backup: document "backup" is not supported by this version; the key is ignored`},
+		{"a later document", "c", one("clusters/c/hooks/a", "address: x"),
+			`clusters/c/hooks/a: document "hooks" is not supported by this version; the key is ignored`},
 		{"a default nobody uses", "", one("defaults/members", "weigth: 5"),
 			`defaults/members: line 1, column 1: unknown field "weigth"; did you mean "weight"?`},
 		{"a default that breaks a cluster", "", one("defaults/postgres", "ttl: 20s"),
@@ -45,7 +45,7 @@ clusters/c/members/c-1: line 1, column 7: node: expected pg1, because a member's
 		})
 	}
 	ps := Candidate(fleet(), l, "d", second(0))
-	if len(ps) != 8 || ps[0].Reason != observed.PortConflict || fmt.Sprint(ps[0].Nodes) != "[pg1]" {
+	if len(ps) != 10 || ps[0].Reason != observed.PortConflict || fmt.Sprint(ps[0].Nodes) != "[pg1]" {
 		t.Errorf("a second cluster on the same ports: %v", ps)
 	}
 }
@@ -80,7 +80,8 @@ func TestPortBlock(t *testing.T) {
 	for _, doc := range sortedKeys(BlockDocuments(100)) {
 		got = append(got, doc+": "+strings.ReplaceAll(strings.TrimSpace(string(BlockDocuments(100)[doc])), "\n", ", "))
 	}
-	want(t, strings.Join(got, "\n"), `pgbouncer: port: 6532
+	want(t, strings.Join(got, "\n"), `monitor: postgres_port: 9730, pgbouncer_port: 9731
+pgbouncer: port: 6532
 postgres: port: 5532, rest_port: 8108
 services/default: port: 5536
 services/offline: port: 5538

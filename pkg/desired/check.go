@@ -28,6 +28,8 @@ func Check(cluster *Cluster, others []*Cluster) []Problem {
 	out = append(out, checkAddress(cluster)...)
 	out = append(out, checkForeignAddress(cluster, others)...)
 	out = append(out, checkRulesOfTLS(cluster)...)
+	out = append(out, checkNames(cluster)...)
+	out = append(out, checkArchiving(cluster)...)
 	sortProblems(out)
 	return out
 }

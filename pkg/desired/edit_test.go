@@ -79,7 +79,7 @@ func TestSetFieldsErrors(t *testing.T) {
 		{"postgres", "a: [", "port=5440", `postgres: line 1, column 4: expected YAML: sequence end token ']' not found`},
 		{"defaults/members", "", "node=pg1", `defaults/members: node: expected a field that all members can share, found one that each has for itself`},
 		{"postgers", "", "port=1", `unknown document "postgers"; did you mean "postgres"?`},
-		{"backup", "", "address=1", `document "backup" is not supported by this version`},
+		{"hooks", "", "address=1", `document "hooks" is not supported by this version`},
 		{"vip", "", "adress=10.10.10.8/24", `vip: unknown field "adress"; did you mean "address"?`},
 		{"vip", "", "address=10.10.10.8", `vip: address: expected an IP address with the length of its network, found "10.10.10.8"; did you mean "10.10.10.8/24"?`},
 		{"vip", "", "address=10.10.10.0/24", `vip: address: expected the address of a host in 10.10.10.0/24, found "10.10.10.0/24"`},

@@ -75,7 +75,8 @@ type Field struct {
 	Pattern string   `json:"pattern,omitempty"`
 	Enum    []string `json:"enum,omitempty"`
 	// Format names a check that no pattern can make: "ip", "cidr" or "node", or
-	// says what a pattern means: "path", "time".
+	// says what is meant: "path", "time", "domain", "url", "endpoint", "bucket", "region",
+	// "schedule", "cluster", "label", "target".
 	Format string `json:"format,omitempty"`
 	Unit   string `json:"unit,omitempty"`
 	// Example is the field as `pgctrl set` takes it: "ttl=1m",

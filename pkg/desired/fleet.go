@@ -25,8 +25,8 @@ func readNodes(s kv.Snapshot, l keys.Layout) []*resolved {
 type nodeSource interface {
 	// node is nil when there is no such document; one that can't be used has problems.
 	node(name string) *resolved
-	// proxies are the nodes with role proxy, sorted; perhaps others as well.
-	proxies() []*resolved
+	// withRole are the nodes with a role, sorted; perhaps others as well.
+	withRole(role string) []*resolved
 	names() []string
 }
 
@@ -45,10 +45,10 @@ func (n *someNodes) node(name string) *resolved {
 	return k.resolve(name, e.Key, []layer{{kv: e}})
 }
 
-func (n *someNodes) proxies() []*resolved {
+func (n *someNodes) withRole(role string) []*resolved {
 	prefix := n.l.Prefix(keys.Nodes)
 	var out []*resolved
-	for _, e := range kv.Mentioning(n.s, prefix, roleProxy) {
+	for _, e := range kv.Mentioning(n.s, prefix, role) {
 		if d := n.node(strings.TrimPrefix(e.Key, prefix)); d != nil {
 			out = append(out, d)
 		}
@@ -60,16 +60,17 @@ func (n *someNodes) names() []string { return (&allNodes{list: readNodes(n.s, n.
 
 // allNodes has read them all once, for every cluster of the fleet.
 type allNodes struct {
-	list, proxy []*resolved
-	byName      map[string]*resolved
+	list   []*resolved
+	byRole map[string][]*resolved
+	byName map[string]*resolved
 }
 
 func newAllNodes(s kv.Snapshot, l keys.Layout) *allNodes {
-	n := &allNodes{list: readNodes(s, l), byName: map[string]*resolved{}}
+	n := &allNodes{list: readNodes(s, l), byName: map[string]*resolved{}, byRole: map[string][]*resolved{}}
 	for _, d := range n.list {
 		n.byName[d.name] = d
-		if d.doc.(*Node).HasRole(roleProxy) {
-			n.proxy = append(n.proxy, d)
+		for _, role := range d.doc.(*Node).Roles {
+			n.byRole[role] = append(n.byRole[role], d)
 		}
 	}
 	return n
@@ -77,7 +78,7 @@ func newAllNodes(s kv.Snapshot, l keys.Layout) *allNodes {
 
 func (n *allNodes) node(name string) *resolved { return n.byName[name] }
 
-func (n *allNodes) proxies() []*resolved { return n.proxy }
+func (n *allNodes) withRole(role string) []*resolved { return n.byRole[role] }
 
 func (n *allNodes) names() []string {
 	var out []string

@@ -66,7 +66,7 @@ func register(k Kind, model any, entries map[string]*entryRule) *Kind {
 
 // later are documents that DESIGN has and this version does not.
 var later = []string{
-	"backup", "dns", "log", "monitor", "hooks",
+	"hooks",
 }
 
 // Kinds returns every kind of this version, sorted by name.

@@ -35,8 +35,20 @@ type Cluster struct {
 	PgBouncer PgBouncer
 	// VIP is the virtual address; without a document it has none.
 	VIP VIP
+	// DNS has its defaults when there is no document.
+	DNS DNS
+	// Monitor has its defaults when there is no document.
+	Monitor Monitor
+	// Log has its defaults when there is no document.
+	Log Log
+	// Restore is the backup of another cluster that this one begins with, if with any.
+	Restore Restore
+	// Backup has its defaults when there is no document.
+	Backup Backup
 	// Nodes are those of the members and those with role proxy that serve the cluster,
-	// as far as their documents can be used. Clusters share them: do not change one.
+	// as far as their documents can be used, with dns and monitor those with role infra as
+	// well.
+	// Clusters share them: do not change one.
 	Nodes map[string]*Node
 	// Revision is the newest mod revision of what the cluster is made of: its
 	// documents, the defaults, and the nodes of its members. A node elsewhere in the
@@ -260,8 +272,16 @@ func (ld *loader) nodes(s kv.Snapshot, nodes nodeSource) {
 			d.kind.store(ld.c, d.name, d.doc)
 		}
 	}
-	for _, d := range nodes.proxies() {
+	for _, d := range nodes.withRole(roleProxy) {
 		if n := d.doc.(*Node); len(d.problems) == 0 && n.Proxies(ld.c.Name) {
+			d.kind.store(ld.c, d.name, d.doc)
+		}
+	}
+	if !ld.c.Loaded("dns") && !ld.c.Loaded("monitor") {
+		return
+	}
+	for _, d := range nodes.withRole(roleInfra) {
+		if n := d.doc.(*Node); len(d.problems) == 0 && n.HasRole(roleInfra) {
 			d.kind.store(ld.c, d.name, d.doc)
 		}
 	}

@@ -10,12 +10,16 @@ import (
 type Node struct {
 	Meta    `yaml:"-"`
 	Address string   `yaml:"address" format:"ip" required:"true" effect:"move" example:"10.10.10.11" says:"The IP address at which the other nodes and the clients reach this host."`
-	Roles   []string `yaml:"roles" enum:"infra,proxy" effect:"reload" example:"[infra]" says:"What the host does besides running members: proxy runs HAProxy for clusters that need no member there; infra is for DNS and monitoring, which this version does not have."`
+	Roles   []string `yaml:"roles" enum:"infra,proxy" effect:"reload" example:"[infra]" says:"What the host does besides running members: proxy runs HAProxy for clusters that need no member there; infra runs what serves all clusters: dnsmasq with their names, Prometheus, and Loki where it is installed."`
 	// Clusters narrows role proxy; see Proxies.
 	Clusters []string `yaml:"clusters" effect:"move" example:"[pg-test]" says:"Which clusters a node with role proxy serves; none named: every cluster. It means nothing without the role. Clusters behind one proxy need ports of their own there."`
 }
 
-const roleProxy = "proxy"
+// The roles a node can have.
+const (
+	roleInfra = "infra"
+	roleProxy = "proxy"
+)
 
 // Proxies reports whether the node has role proxy for the cluster. Without a list it
 // serves every cluster, so that the first proxy of a fleet needs one word; with many

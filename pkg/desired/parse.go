@@ -49,6 +49,26 @@ func (f *Field) Expects() string {
 		return hbaWords[f.Format]
 	case f.Format == "path":
 		return "an absolute path of plain names"
+	case f.Format == "domain":
+		return `a domain in small letters such as "db.example.org"`
+	case f.Format == "url" && f.Type == List:
+		return `a list of base addresses such as "http://10.10.10.10:3100"`
+	case f.Format == "url":
+		return `a base address such as "http://10.10.10.10:3100"`
+	case f.Format == "endpoint":
+		return `the name of a host, with a port unless it is 443, such as "s3.example.org:9000"`
+	case f.Format == "bucket":
+		return `the name of a bucket such as "pg-backups"`
+	case f.Format == "region":
+		return `the name of a region such as "eu-central-1"`
+	case f.Format == "cluster":
+		return `the name of a cluster such as "pg-test"`
+	case f.Format == "label":
+		return `the label of a backup such as "20261126-010000F"`
+	case f.Format == "target":
+		return `a moment with its time zone, a name, a position in WAL or a transaction`
+	case f.Format == "schedule":
+		return `a schedule such as "0 1 * * *"`
 	case f.Format == "time":
 		return `a time such as "2026-01-31T18:30:00Z"`
 	}
@@ -92,8 +112,15 @@ func (f *Field) within(n int64) bool {
 }
 
 func (f *Field) mismatch(v *value) string {
+	if f.Format == "url" && v.shape == text && secretive(v.source) {
+		return fmt.Sprintf("expected %s, found one with a login or more than an address in it", f.Expects())
+	}
 	return fmt.Sprintf("expected %s, found %s", f.Expects(), v.found())
 }
+
+// secretive reports whether an address may have a password in it, which no message must
+// repeat (R11).
+func secretive(s string) bool { return strings.ContainsAny(s, "@?#=&") }
 
 func (f *Field) parseInteger(v *value) (any, string, string) {
 	n, ok := v.scalar.(int64)
@@ -204,8 +231,11 @@ func (f *Field) parseText(v *value) (any, string, string) {
 	if c := strings.IndexFunc(s, isControl); c >= 0 {
 		return nil, fmt.Sprintf("expected %s on one line, found a line break or control character", f.Expects()), ""
 	}
-	if f.pattern != nil && !f.pattern.MatchString(s) {
+	if f.Format == "url" && secretive(s) {
 		return nil, f.mismatch(v), ""
+	}
+	if f.pattern != nil && !f.pattern.MatchString(s) {
+		return nil, f.mismatch(v), f.patternHint(s)
 	}
 	return f.formatted(v)
 }
@@ -223,6 +253,23 @@ func (f *Field) enumHint(v *value) string {
 	return near.Hint(v.source, f.Enum)
 }
 
+// pushPath is what promtail's own settings have behind the base address.
+const pushPath = "/loki/api/v1/push"
+
+// patternHint is the slip that people make most with an address: no scheme, or a slash at
+// the end.
+func (f *Field) patternHint(s string) string {
+	if f.Format != "url" {
+		return ""
+	}
+	for _, meant := range []string{strings.TrimRight(s, "/"), "http://" + strings.TrimRight(s, "/")} {
+		if f.pattern.MatchString(meant) {
+			return fmt.Sprintf("did you mean %q?", meant)
+		}
+	}
+	return ""
+}
+
 func (f *Field) formatted(v *value) (any, string, string) {
 	switch f.Format {
 	case "ip":
@@ -238,6 +285,10 @@ func (f *Field) formatted(v *value) (any, string, string) {
 		return f.parseCIDR(v)
 	case "hba address":
 		return hbaAddress(v)
+	case "url":
+		if base, ok := strings.CutSuffix(v.source, pushPath); ok {
+			return nil, f.mismatch(v), fmt.Sprintf("did you mean %q?", base)
+		}
 	case "node":
 		if err := keys.CheckNode(v.source); err != nil {
 			return nil, err.Error(), ""
@@ -249,7 +300,7 @@ func (f *Field) formatted(v *value) (any, string, string) {
 func (f *Field) parseList(v *value) (any, string, string) {
 	if v.shape != list {
 		hint := ""
-		if v.shape == text && v.source != "" {
+		if v.shape == text && v.source != "" && (f.Format != "url" || !secretive(v.source)) {
 			hint = fmt.Sprintf("did you mean [%s]?", v.source)
 		}
 		return nil, f.mismatch(v), hint

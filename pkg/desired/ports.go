@@ -12,8 +12,8 @@ import (
 
 // reservedPorts are held, or will be, by other programs of a node.
 var reservedPorts = map[int]string{
-	53: "dnsmasq", 2379: "etcd", 2380: "etcd", 3100: "Loki", 9080: "promtail",
-	9630: "the PostgreSQL exporter", 9631: "the PgBouncer exporter", 9640: "pgctrl server", 9641: "pgagent",
+	53: "dnsmasq", 2379: "etcd", 2380: "etcd", 3100: "Loki", 9090: "Prometheus", 9095: "Loki",
+	9080: "promtail", 9081: "promtail", 9082: "promtail", 9083: "promtail", 9640: "pgctrl server", 9641: "pgagent",
 }
 
 // PortUse is one port that a cluster listens on.
@@ -55,6 +55,12 @@ func (c *Cluster) listPorts() []PortUse {
 	}
 	if c.Loaded("pgbouncer") && c.PgBouncer.Enabled {
 		out = append(out, PortUse{c.PgBouncer.Port, "PgBouncer", "pgbouncer", "port", sortedKeys(members)})
+	}
+	if c.Loaded("monitor") && c.Monitor.Enabled {
+		out = append(out, PortUse{c.Monitor.PostgresPort, "the PostgreSQL exporter", "monitor", "postgres_port", sortedKeys(members)})
+		if !c.Loaded("pgbouncer") || c.PgBouncer.Enabled {
+			out = append(out, PortUse{c.Monitor.PgBouncerPort, "the PgBouncer exporter", "monitor", "pgbouncer_port", sortedKeys(members)})
+		}
 	}
 	for _, document := range sortedKeys(c.resolved) {
 		if s, ok := c.resolved[document].doc.(*Service); ok && s.Enabled && s.Port > 0 {
@@ -189,7 +195,7 @@ func PortBlock(clusters []*Cluster, cluster string, nodes []string) int {
 
 // defaultPorts are the ports of a cluster without documents.
 func defaultPorts() []PortUse {
-	return Load(kv.NewMap(), keys.Default, "", "pgbouncer", "postgres", "services").Ports()
+	return Load(kv.NewMap(), keys.Default, "", "monitor", "pgbouncer", "postgres", "services").Ports()
 }
 
 // BlockDocuments are the documents that move a cluster's ports by offset, by the

@@ -33,6 +33,9 @@ type Postgres struct {
 	Slots                map[string]any `yaml:"slots" effect:"reload" example:"cdc.type=physical" says:"Replication slots that a new leader has too, as slot.setting: type (physical or logical), for a logical one database and plugin. An entry that is deleted leaves its slot as it is; slot.state: absent drops it, and whoever reads from it begins anew."`
 }
 
+// BinDir is the folder of PostgreSQL's programs of a major version, as Debian has it.
+func BinDir(version int) string { return fmt.Sprintf("/usr/lib/postgresql/%d/bin", version) }
+
 // DataDir is where the data is of a cluster of the given major version.
 func (p *Postgres) DataDir(cluster string, version int) string {
 	if p.DataDirectory != "" {

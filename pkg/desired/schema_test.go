@@ -65,6 +65,14 @@ func TestSchemaAgreesWithParser(t *testing.T) {
 		{"pgbouncer", "databases: {app.pool_size: 5}\nusers: {app.pool_mode: session}", true},
 		{"pgbouncer", "databases: {app.pool_sise: 5}", false},
 		{"services", "rise: 0", false},
+		{"backup", "repository: s3\ns3: {endpoint: \"s3.example.org:9000\", bucket: b-1}\nschedules: {full: \"0 1 * * 0\"}\nretention: {full: 7}", true},
+		{"backup", "s3: {endpoint: 10.0.0.9}", false},
+		{"backup", "s3: {endpoint: \"https://s3.example.org\"}", false},
+		{"backup", "s3: {bucket: B}", false},
+		{"backup", "schedules: daily", false},
+		{"backup", "schedule.full: daily", false},
+		{"backup", "retention: {full: 0}", false},
+		{"backup", "compress: bz2", false},
 	} {
 		var value any
 		if err := yaml.Unmarshal([]byte(c.text), &value); err != nil {

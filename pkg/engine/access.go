@@ -8,27 +8,34 @@ import (
 )
 
 // place says where in the tail of a family's keys the cluster and the part stand;
-// -1: nowhere. What a part is, controllers.Access explains.
-type place struct{ cluster, part int }
+// -1: nowhere. What a part is, controllers.Access explains. dotted: the cluster is what
+// stands before the first "." of its part (keys.StepID).
+type place struct {
+	cluster, part int
+	dotted        bool
+}
 
 var places = map[keys.Family]place{
-	keys.Nodes:       {-1, -1},
-	keys.Defaults:    {-1, 0},
-	keys.Desired:     {0, 1},
-	keys.Formed:      {0, -1},
-	keys.Plan:        {1, 2},
-	keys.Primary:     {0, -1},
-	keys.VIP:         {0, -1},
-	keys.Ready:       {0, 1},
-	keys.Hold:        {0, -1},
-	keys.Observed:    {1, 2},
-	keys.Alive:       {-1, -1},
-	keys.Status:      {0, -1},
-	keys.Secrets:     {0, 1},
-	keys.Authorities: {0, -1},
-	keys.Election:    {-1, 0},
-	keys.Store:       {-1, -1},
-	keys.PatroniKey:  {0, 1},
+	keys.Nodes:       {cluster: -1, part: -1},
+	keys.Defaults:    {cluster: -1, part: 0},
+	keys.Desired:     {cluster: 0, part: 1},
+	keys.Formed:      {cluster: 0, part: -1},
+	keys.Plan:        {cluster: 1, part: 2},
+	keys.Primary:     {cluster: 0, part: -1},
+	keys.VIP:         {cluster: 0, part: -1},
+	keys.Ready:       {cluster: 0, part: 1},
+	keys.Hold:        {cluster: 0, part: -1},
+	keys.Observed:    {cluster: 1, part: 2},
+	keys.Operations:  {cluster: 0, part: -1},
+	keys.Steps:       {cluster: 1, part: -1, dotted: true},
+	keys.Results:     {cluster: 1, part: -1, dotted: true},
+	keys.Alive:       {cluster: -1, part: -1},
+	keys.Status:      {cluster: 0, part: -1},
+	keys.Secrets:     {cluster: 0, part: 1},
+	keys.Authorities: {cluster: 0, part: -1},
+	keys.Election:    {cluster: -1, part: 0},
+	keys.Store:       {cluster: -1, part: -1},
+	keys.PatroniKey:  {cluster: 0, part: 1},
 }
 
 // family is one family of keys as this layout spells it.
@@ -72,7 +79,7 @@ type located struct {
 func (a atlas) locate(key string) (located, bool) {
 	for _, f := range a {
 		if tail, ok := f.tail(key); ok {
-			return located{family: f.name, cluster: segment(tail, f.cluster), part: segment(tail, f.part)}, true
+			return located{family: f.name, cluster: f.clusterIn(tail), part: segment(tail, f.part)}, true
 		}
 	}
 	return located{}, false
@@ -82,6 +89,15 @@ func (a atlas) locate(key string) (located, bool) {
 func (f family) tail(key string) (string, bool) {
 	tail, ok := strings.CutPrefix(key, f.prefix)
 	return tail, ok && (tail == "" || strings.HasSuffix(f.prefix, "/"))
+}
+
+// clusterIn is the cluster whose key a tail is; empty when the family has none.
+func (p place) clusterIn(tail string) string {
+	s := segment(tail, p.cluster)
+	if p.dotted {
+		s, _, _ = strings.Cut(s, ".")
+	}
+	return s
 }
 
 // segment is the i-th part of a path, empty when there is none.
@@ -121,7 +137,7 @@ type reading struct {
 }
 
 func (r reading) admits(tail, own string) bool {
-	cluster, part := segment(tail, r.cluster), segment(tail, r.part)
+	cluster, part := r.clusterIn(tail), segment(tail, r.part)
 	for _, a := range r.by {
 		if a.admits(cluster, part, own) {
 			return true

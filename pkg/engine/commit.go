@@ -124,7 +124,7 @@ func (c *committer) take() []*request {
 		n, clash := 0, false
 		for _, w := range r.writes {
 			n += len(w.key) + len(w.value)
-			clash = clash || taken[w.key] // what clusters on a node share has several writers
+			clash = clash || taken[w.key] // a record that is kept once has several who would make it
 		}
 		if clash || ops+len(r.writes) >= store.MaxOps || len(batch) > 0 && size+n > maxBatch {
 			rest = append(rest, r)

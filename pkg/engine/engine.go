@@ -94,6 +94,8 @@ type Engine struct {
 type controller struct {
 	controllers.Controller
 	reads, writes []reading
+	// shared: it has one key, for what clusters on a node share.
+	shared bool
 }
 
 // New checks the declarations and prepares an engine.
@@ -109,7 +111,7 @@ func New(o Options) (*Engine, error) {
 	}
 	for _, c := range o.Controllers {
 		in, out := c.Inputs(), c.Outputs()
-		full := &controller{Controller: c, reads: e.atlas.readings(in, out), writes: e.atlas.readings(out)}
+		full := &controller{Controller: c, reads: e.atlas.readings(in, out), writes: e.atlas.readings(out), shared: controllers.IsShared(c)}
 		e.controllers = append(e.controllers, full)
 		e.byName[c.Name()] = full
 		// Outputs wake too: a plan changed or deleted by hand is put right.
@@ -128,6 +130,10 @@ func New(o Options) (*Engine, error) {
 	}
 	return e, nil
 }
+
+// Seen is what this engine sees of documents, plans, reports and status, whether it leads
+// or not. Secrets are in it without their values.
+func (e *Engine) Seen() kv.Snapshot { return e.bulk.Snapshot() }
 
 // Run keeps the mirrors warm, campaigns, and plans while it leads, until ctx ends.
 func (e *Engine) Run(ctx context.Context) error {

@@ -300,6 +300,54 @@ func TestWhoIsWoken(t *testing.T) {
 	})
 }
 
+// TestShared: a controller of what clusters share is asked once, whatever cluster changed,
+// and nobody else writes there.
+func TestShared(t *testing.T) {
+	bubble(t, func(f farm) {
+		key := layout.PlanKey("n1", keys.NodeCluster, "dnsmasq")
+		s := &sharedFake{fake{name: "dnsmasq", inputs: []controllers.Access{
+			{Family: keys.Desired, Part: "dns", Fleet: true}, {Family: keys.Desired, Part: "vip"}, {Family: keys.Nodes}, {Family: keys.Observed, Part: "dnsmasq"},
+		}}}
+		s.plan = func(in controllers.Input) (controllers.Result, error) {
+			for _, prefix := range []string{layout.Prefix(keys.Plan), layout.Prefix(keys.Observed)} {
+				if n := len(in.Snapshot.Range(prefix)); n > 1 {
+					t.Errorf("sees %d keys under %s, of which there is one", n, prefix)
+				}
+			}
+			return controllers.Result{Outputs: []controllers.Output{{Key: key, Value: []byte(fmt.Sprint(len(in.Snapshot.Range(layout.DesiredPrefix()))))}}}, nil
+		}
+		thief := &fake{name: "thief", outputs: []controllers.Access{{Family: keys.Plan, Part: "thief"}}}
+		thief.plan = func(controllers.Input) (controllers.Result, error) {
+			return controllers.Result{Outputs: []controllers.Output{{Key: layout.PlanKey("n1", keys.NodeCluster, "thief"), Value: []byte("x")}}}, nil
+		}
+		f.etcd.Put(layout.ClusterDoc("pg-a", "dns"), "x")
+		f.etcd.Put(layout.ClusterDoc("pg-b", "dns"), "x")
+		f.leader(s, thief)
+		f.expect(key, "2")
+		if _, _, written := f.etcd.Get(layout.PlanKey("n1", keys.NodeCluster, "thief")); written {
+			t.Error("a cluster's controller wrote what clusters share")
+		}
+		for what, c := range map[string]struct {
+			key  string
+			want int
+		}{
+			"a document of a cluster": {layout.ClusterDoc("pg-b", "dns"), 1},
+			"one of a new cluster":    {layout.ClusterDoc("pg-c", "dns"), 2}, // twice: the plan changes with it
+			"one it does not share":   {layout.ClusterDoc("pg-b", "vip"), 0},
+			"a node":                  {layout.Node("n1"), 2},
+			"its node's report":       {layout.ObservedKey("n1", keys.NodeCluster, "dnsmasq"), 1},
+			"a cluster's report":      {layout.ObservedKey("n1", "pg-a", "dnsmasq"), 0},
+		} {
+			before := s.called("")
+			f.etcd.Put(c.key, what)
+			f.settle()
+			if n := s.called("") - before; n != c.want || s.called(keys.NodeCluster) != s.called("") {
+				t.Errorf("%s: looked %d times, expected %d", what, n, c.want)
+			}
+		}
+	})
+}
+
 func TestAfter(t *testing.T) {
 	bubble(t, func(f farm) {
 		c := &fake{name: "haproxy"}

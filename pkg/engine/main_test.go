@@ -35,6 +35,11 @@ type fake struct {
 	calls []string
 }
 
+// sharedFake is one of what clusters share.
+type sharedFake struct{ fake }
+
+func (*sharedFake) Shared() {}
+
 func (f *fake) Name() string { return f.name }
 
 func (f *fake) Inputs() []controllers.Access {

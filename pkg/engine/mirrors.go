@@ -13,7 +13,7 @@ import (
 
 // bulkFamilies is what may be large, or come in waves.
 var bulkFamilies = []keys.Family{
-	keys.Nodes, keys.Defaults, keys.Desired, keys.Formed, keys.Plan, keys.Observed, keys.Alive, keys.Status,
+	keys.Nodes, keys.Defaults, keys.Desired, keys.Formed, keys.Plan, keys.Observed, keys.Operations, keys.Steps, keys.Results, keys.Alive, keys.Status,
 	keys.Secrets, keys.Authorities, keys.Election, keys.Store,
 }
 

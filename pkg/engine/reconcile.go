@@ -178,7 +178,7 @@ func declaredOutput(c *controller, k Key, o controllers.Output) (family, error) 
 		if !ok || !r.admits(tail, k.Cluster) {
 			continue
 		}
-		if cluster := segment(tail, r.cluster); r.cluster >= 0 && cluster != k.Cluster && cluster != keys.NodeCluster {
+		if cluster := r.clusterIn(tail); r.cluster >= 0 && cluster != k.Cluster {
 			// Two workers could write it, each for another cluster.
 			return family{}, fmt.Errorf("%w: %s belongs to cluster %s, not %s", ErrUndeclaredOutput, o.Key, cluster, k.Cluster)
 		}

@@ -99,6 +99,8 @@ func (d *declared) within(r reading, tail string, inside bool) []kv.KV {
 	switch {
 	case tail != "" || r.fleet():
 		all = w.Range(r.prefix + tail)
+	case d.cluster == keys.NodeCluster: // its own is what is shared
+		all = w.RangeIndex(indexPrefix(r.name, keys.NodeCluster))
 	case r.cluster == 0:
 		// One cluster of a family of thousands: the rest need not be walked.
 		all = append(all, w.Range(r.prefix+d.cluster)...)
@@ -117,6 +119,9 @@ func (d *declared) within(r reading, tail string, inside bool) []kv.KV {
 // mayHold reports whether any key that begins with tail could be admitted.
 func (r reading) mayHold(tail, own string) bool {
 	cluster, whole := begun(tail, r.cluster)
+	if before, _, ok := strings.Cut(cluster, "."); ok && r.dotted {
+		cluster, whole = before, true
+	}
 	part, wholePart := begun(tail, r.part)
 	for _, a := range r.by {
 		clusterFits := a.fleet || r.cluster < 0 || fits(cluster, whole, own) || fits(cluster, whole, keys.NodeCluster)
@@ -154,7 +159,7 @@ func indexed(a atlas) func(kv.KV) []string {
 			switch {
 			case !ok:
 			case f.cluster > 0:
-				return []string{indexPrefix(f.name, segment(tail, f.cluster)) + e.Key}
+				return []string{indexPrefix(f.name, f.clusterIn(tail)) + e.Key}
 			case f.name == keys.Nodes:
 				return wordPlaces(e)
 			case f.name == keys.Alive:

@@ -36,12 +36,18 @@ func (e *Engine) changed(cs []store.Change) {
 		for _, i := range e.interests[at.family] {
 			switch {
 			case i.part != "" && i.part != at.part:
+			case e.byName[i.controller].shared:
+				if i.fleet || at.cluster == "" || at.cluster == keys.NodeCluster {
+					e.add(Key{i.controller, keys.NodeCluster}, class, delay(at))
+				}
 			case i.fleet && at.cluster != "" && e.o.Concerned != nil:
 				for _, cluster := range near.of(at.cluster) {
 					e.add(Key{i.controller, cluster}, class, 0)
 				}
 			case at.cluster == "" || i.fleet:
 				everywhere[i.controller] = max(everywhere[i.controller], class)
+			case at.cluster == keys.NodeCluster:
+				// What clusters share is planned by those who say so; its reports concern no cluster.
 			case e.clusters[at.cluster] > 0 || known(at.family):
 				// The last document of a cluster is still a change to the cluster.
 				e.add(Key{i.controller, at.cluster}, class, delay(at))
@@ -57,7 +63,7 @@ func (e *Engine) changed(cs []store.Change) {
 
 // add queues a key of a cluster that can be one, for when d has passed.
 func (e *Engine) add(k Key, c Class, d time.Duration) {
-	if keys.CheckCluster(k.Cluster) == nil {
+	if keys.CheckCluster(k.Cluster) == nil || k.Cluster == keys.NodeCluster {
 		e.queue.AddIn(k, c, d)
 	}
 }
@@ -112,7 +118,14 @@ func (e *Engine) count(at located, c store.Change) {
 func (e *Engine) everything() {
 	for _, cluster := range slices.Sorted(maps.Keys(e.clusters)) {
 		for _, c := range e.controllers {
-			e.add(Key{c.Name(), cluster}, Resync, 0)
+			if !c.shared {
+				e.add(Key{c.Name(), cluster}, Resync, 0)
+			}
+		}
+	}
+	for _, c := range e.controllers {
+		if c.shared { // what is on nodes outlives the last cluster
+			e.add(Key{c.Name(), keys.NodeCluster}, Resync, 0)
 		}
 	}
 }

@@ -29,23 +29,24 @@ type Family string
 
 // The families, in the order of DESIGN section 4.
 const (
-	Nodes    Family = "desired/nodes"
-	Defaults Family = "desired/defaults"
-	Desired  Family = "desired/clusters"
-	Formed   Family = "formed"
-	Plan     Family = "plan"
-	Primary  Family = "primary"
-	VIP      Family = "vip"
-	Ready    Family = "ready"
-	Hold     Family = "hold"
-	Turn     Family = "turn"
-	Observed Family = "observed"
-	Steps    Family = "steps"
-	Results  Family = "results"
-	Alive    Family = "alive"
-	Status   Family = "status"
-	Changes  Family = "changes"
-	Secrets  Family = "secrets"
+	Nodes      Family = "desired/nodes"
+	Defaults   Family = "desired/defaults"
+	Desired    Family = "desired/clusters"
+	Formed     Family = "formed"
+	Plan       Family = "plan"
+	Primary    Family = "primary"
+	VIP        Family = "vip"
+	Ready      Family = "ready"
+	Hold       Family = "hold"
+	Turn       Family = "turn"
+	Observed   Family = "observed"
+	Steps      Family = "steps"
+	Results    Family = "results"
+	Operations Family = "operations"
+	Alive      Family = "alive"
+	Status     Family = "status"
+	Changes    Family = "changes"
+	Secrets    Family = "secrets"
 	// Authorities are the keys that clusters' certificates are signed with. They are a
 	// family of their own so that no agent needs a right that covers them.
 	Authorities Family = "authorities"
@@ -164,7 +165,25 @@ func (l Layout) ObservedKey(node, cluster, concern string) string {
 // NodeObserved is the range of one node's reports.
 func (l Layout) NodeObserved(node string) string { return l.root("observed", node, "") }
 
-// StepKey is one act asked of a node; id is <operation>-<n>.
+// OperationKey is one piece of work with phases; id is unique within its cluster.
+func (l Layout) OperationKey(cluster, id string) string { return l.root("operations", cluster, id) }
+
+// ClusterOperations is the range of a cluster's operations, TokenKey among them.
+func (l Layout) ClusterOperations(cluster string) string { return l.root("operations", cluster, "") }
+
+// Token is the name, among a cluster's operations, of who may disrupt the cluster now.
+const Token = "token"
+
+// TokenKey says who may disrupt a cluster: one operation at a time.
+func (l Layout) TokenKey(cluster string) string { return l.OperationKey(cluster, Token) }
+
+// StepID is the name of the n-th act of an operation: names of operations are unique
+// within a cluster, and a node has steps of all of its clusters.
+func StepID(cluster, operation string, n int) string {
+	return fmt.Sprintf("%s.%s-%d", cluster, operation, n)
+}
+
+// StepKey is one act asked of a node; id is a StepID.
 func (l Layout) StepKey(node, id string) string { return l.root("steps", node, id) }
 
 // NodeSteps is the range of the acts asked of a node.
@@ -201,6 +220,21 @@ func TLSSecret(name string) string { return tlsSecrets + "/" + name }
 // signs the cluster's certificates.
 var TLSAuthority = TLSSecret("authority")
 
+// The secrets of a cluster's backups. The passphrase is made when a repository is to be
+// encrypted; the two by which an object store knows who comes are for people to set.
+const (
+	BackupPassphrase = "backup-passphrase"
+	BackupS3Key      = "backup-s3-key"
+	BackupS3Secret   = "backup-s3-secret"
+)
+
+// The secrets of the backups that a cluster begins with, which are another one's.
+const (
+	RestorePassphrase = "restore-passphrase"
+	RestoreS3Key      = "restore-s3-key"
+	RestoreS3Secret   = "restore-s3-secret"
+)
+
 // TLSSecrets is the range of a cluster's certificates.
 func (l Layout) TLSSecrets(cluster string) string { return l.root("secrets", cluster, tlsSecrets, "") }
 
@@ -225,6 +259,13 @@ func (l Layout) StoreKey() string { return l.root("store") }
 // Scope is the range of Patroni's keys of one cluster.
 func (l Layout) Scope(cluster string) string {
 	return strings.TrimRight(l.Patroni, "/") + "/" + cluster + "/"
+}
+
+// Positions are Patroni's keys of how far the last leader came and who may follow it: nobody
+// leads whose data end before that.
+func (l Layout) Positions(cluster string) []string {
+	scope := l.Scope(cluster)
+	return []string{scope + "status", scope + "optime/leader", scope + "sync", scope + "failsafe"}
 }
 
 // Leader is Patroni's leader key.

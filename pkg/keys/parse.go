@@ -73,8 +73,12 @@ func (l Layout) parseDerived(key string, parts []string) (Ref, error) {
 			return Ref{Family: f, Node: parts[1], Cluster: parts[2], Concern: parts[3]}, nil
 		}
 	case Steps, Results:
+		if cluster, _, ok := strings.Cut(parts[min(2, n)], "."); n == 2 && ok {
+			return Ref{Family: f, Node: parts[1], Cluster: cluster, Doc: parts[2]}, nil
+		}
+	case Operations:
 		if n == 2 {
-			return Ref{Family: f, Node: parts[1], Doc: parts[2]}, nil
+			return Ref{Family: f, Cluster: parts[1], Doc: parts[2]}, nil
 		}
 	case Alive:
 		if n == 1 {

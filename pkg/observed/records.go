@@ -104,6 +104,8 @@ type Alive struct {
 	Programs map[string]string `json:"programs"`
 	// PostgreSQL lists installed major versions, ascending.
 	PostgreSQL []int `json:"postgresql"`
+	// Notes are what the agent finds out about the host itself: its clock, room on disk.
+	Notes []Condition `json:"notes,omitempty"`
 	// Store is there while the agent does not trust this etcd: the one it knows.
 	Store *StoreSeen `json:"store,omitempty"`
 }
@@ -115,6 +117,8 @@ type Server struct {
 	Version string `json:"version"`
 	// Warm: its view of etcd is complete and fresh, so that it could lead at once.
 	Warm bool `json:"warm"`
+	// Notes are what the server finds out about etcd.
+	Notes []Condition `json:"notes,omitempty"`
 }
 
 // Ready is what a member's own agent vouches for, under a lease. A key that is not
@@ -160,6 +164,9 @@ type Report struct {
 	Conditions []Condition `json:"conditions,omitempty"`
 	// Facts are what the host showed: ports, versions, what was taken over.
 	Facts map[string]string `json:"facts,omitempty"`
+	// Repository is, of a backup report by the leader's agent, what the backup repository
+	// holds of the cluster; nil: it was not looked at.
+	Repository *Repository `json:"repository,omitempty"`
 }
 
 // The facts of a databases report that name what no document describes, with spaces
@@ -208,10 +215,25 @@ type StepResult struct {
 	State StepState `json:"state"`
 	// Before is when PostgreSQL had been started, before the act: once it says another
 	// time, the act has come about.
-	Before  string `json:"before,omitempty"`
-	Reason  Reason `json:"reason,omitempty"`
-	Message string `json:"message,omitempty"`
-	Next    string `json:"next,omitempty"`
+	Before string `json:"before,omitempty"`
+	// Progress is how far a long act is; nil: it does not say.
+	Progress *Progress `json:"progress,omitempty"`
+	// Label is the backup that an act made.
+	Label string `json:"label,omitempty"`
+	// Heartbeat is the row that an act wrote, and Recovered what it restored beside the cluster.
+	Heartbeat *Heartbeat `json:"heartbeat,omitempty"`
+	Recovered *Recovered `json:"recovered,omitempty"`
+	Reason    Reason     `json:"reason,omitempty"`
+	Message   string     `json:"message,omitempty"`
+	Next      string     `json:"next,omitempty"`
+}
+
+// Progress is how far something is, in parts of a whole.
+type Progress struct {
+	Done  int64 `json:"done"`
+	Total int64 `json:"total"`
+	// Unit is what is counted: "B" for bytes, "%" for percent.
+	Unit string `json:"unit"`
 }
 
 // Final reports that nothing more comes.

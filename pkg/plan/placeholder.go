@@ -134,12 +134,17 @@ func quote(s, format string) (string, error) {
 func SecretNames(rs Resources) []string {
 	seen := map[string]bool{}
 	for _, r := range rs {
-		u, ok := r.(Unit)
-		if !ok {
-			continue
+		var contents []string
+		switch r := r.(type) {
+		case Unit:
+			for _, f := range r.Files {
+				contents = append(contents, f.Content)
+			}
+		case Watched:
+			contents = append(contents, r.Content)
 		}
-		for _, f := range u.Files {
-			for _, ph := range placeholder.FindAllString(f.Content, -1) {
+		for _, content := range contents {
+			for _, ph := range placeholder.FindAllString(content, -1) {
 				if m := secretRef.FindStringSubmatch(ph); m != nil {
 					seen[m[1]] = true
 				}

@@ -17,7 +17,7 @@ import (
 
 // Schema is the newest version of the plan format that this program knows. An agent
 // refuses a higher one as a whole and keeps the last good plan.
-const Schema = SchemaTLS
+const Schema = SchemaRestore
 
 // The schemas: each plan has the lowest that can say it, so that a new kind of
 // resource changes no plan that is without it.
@@ -26,6 +26,11 @@ const (
 	SchemaSQL   = 2 // SQL objects
 	SchemaSteps = 2 // every agent that does steps knows it
 	SchemaTLS   = 3 // certificates in files
+	SchemaFiles = 4 // files whose readers notice by themselves
+	// SchemaBackup are the steps of backups; no plan needs it.
+	SchemaBackup = 5
+	// SchemaRestore are the steps that restore beside a cluster and in its place; no plan needs it.
+	SchemaRestore = 6
 )
 
 // MaxSize is the largest plan in bytes: a third of etcd's default request limit
@@ -110,10 +115,16 @@ type Unit struct {
 	// A plan carries no command line.
 	Program string `json:"program"`
 	Files   []File `json:"files"`
+	// Adopted: the unit is the distribution's and does other work as well. When what is
+	// ours goes, it is told so and runs on.
+	Adopted bool `json:"adopted,omitempty"`
 	// Routes is HAProxy's: where each backend may send clients, by backend name.
 	Routes map[string]Route `json:"routes,omitempty"`
 	// Targets is what Routes mean at this moment. Resolve fills it; it is never stored.
 	Targets Targets `json:"-"`
+	// Absent says that the host is to have no such unit, while the rest of the plan is
+	// applied; Files are empty then.
+	Absent bool `json:"absent,omitempty"`
 	// HandsOff: what people set by hand in the running program is left so. The agent
 	// fills it while the unit's concern is frozen; Targets are held all the same.
 	HandsOff bool `json:"-"`
@@ -121,6 +132,17 @@ type Unit struct {
 
 // ID implements Resource.
 func (u Unit) ID() string { return "unit " + u.Unit }
+
+// Absent reports whether a resource of a plan is one that the host is not to have.
+func Absent(r Resource) bool {
+	switch r := r.(type) {
+	case Unit:
+		return r.Absent
+	case Watched:
+		return r.Absent
+	}
+	return false
+}
 
 // File is one file with its final owner and mode. Its content may hold the
 // placeholders of package placeholder and nothing else that is replaced.
@@ -157,6 +179,7 @@ func (rs *Resources) UnmarshalJSON(b []byte) error {
 			Patroni *string `json:"patroni"`
 			Address *string `json:"address"`
 			SQL     *string `json:"sql"`
+			File    *string `json:"file"`
 		}
 		if err := json.Unmarshal(r, &kind); err != nil {
 			return fmt.Errorf("resource %d: %w", i, err)
@@ -171,6 +194,8 @@ func (rs *Resources) UnmarshalJSON(b []byte) error {
 			*rs, err = appendAs[Address](*rs, r)
 		case kind.SQL != nil:
 			*rs, err = appendAs[SQL](*rs, r)
+		case kind.File != nil:
+			*rs, err = appendAs[Watched](*rs, r)
 		default:
 			return fmt.Errorf("resource %d: of no known kind: %w", i, ErrSchema)
 		}

@@ -29,9 +29,11 @@ func Removes(p Plan, r Removal) Plan {
 	for _, res := range p.Resources {
 		switch r := res.(type) {
 		case Unit:
-			names = append(names, Unit{Unit: r.Unit, Program: r.Program, Files: []File{}})
+			names = append(names, Unit{Unit: r.Unit, Program: r.Program, Files: []File{}, Adopted: r.Adopted})
 		case Address:
 			names = append(names, r)
+		case Watched:
+			names = append(names, Watched{File: r.File})
 		case SQL:
 			names = append(names, SQL{SQL: r.SQL}) // what is in the databases is data, and stays
 		}
@@ -52,7 +54,7 @@ func resolveRemoval(p Plan, v View, now time.Time) (drop []Resource, why []obser
 	switch {
 	case !v.fresh(now):
 		return wait(observed.StaleView, "the view of etcd is too old to remove anything by it")
-	case p.Removal.Whole || own == "":
+	case p.Removal.Whole || own == "" || inNobodysWay(p.Resources):
 	case v.Leader.Member == own:
 		return wait(observed.Leading, own+" leads; it is removed when another member does")
 	case v.Leader.Member == "":
@@ -61,4 +63,17 @@ func resolveRemoval(p Plan, v View, now time.Time) (drop []Resource, why []obser
 	drop = slices.Clone(p.Resources)
 	slices.Reverse(drop)
 	return drop, nil
+}
+
+// inNobodysWay: no client goes through what goes, whoever leads.
+func inNobodysWay(rs Resources) bool {
+	return !slices.ContainsFunc(rs, func(r Resource) bool {
+		switch r := r.(type) {
+		case Watched:
+			return false
+		case Unit:
+			return r.Program != PostgresExporter && r.Program != PoolerExporter
+		}
+		return true
+	})
 }

@@ -47,3 +47,17 @@ func TestR14RemovalLooksAtTheLeader(t *testing.T) {
 		})
 	}
 }
+
+// TestNobodyLeadsThroughAnExporter: a leader is in the way of what stops its database, and
+// not of what only looks at it.
+func TestNobodyLeadsThroughAnExporter(t *testing.T) {
+	s := begin().leads("b")
+	p := plan.Plan{Cluster: plan.Cluster{Member: "b"}, Resources: plan.Resources{
+		plan.Watched{File: "/etc/pgctrl/targets.d/c.yml", Absent: true},
+		plan.Unit{Unit: "pgbouncer-exporter@c.service", Program: plan.PoolerExporter},
+		plan.Unit{Unit: "postgres-exporter@c.service", Program: plan.PostgresExporter},
+	}}
+	if _, drop, why := plan.Resolve(plan.Removes(p, plan.Removal{}), s.view, s.now); len(drop) != 3 || len(why) != 0 {
+		t.Errorf("drops %v because %v, want all", drop, why)
+	}
+}

@@ -46,6 +46,13 @@ func Resolve(p Plan, v View, now time.Time) (apply, drop []Resource, why []obser
 				continue
 			}
 			apply = append(apply, r)
+		case Watched:
+			w, c, ok := resolveWatched(p, r, v)
+			if !ok {
+				why = append(why, c)
+				continue
+			}
+			apply = append(apply, w)
 		default:
 			why = append(why, observed.Condition{
 				Type: observed.Applied, Status: observed.False, Reason: observed.UnsupportedSchema,

@@ -16,6 +16,55 @@ const (
 	ActRestart Act = "restart"
 	// ActReinit removes a member's data and copies them from the leader again.
 	ActReinit Act = "reinit"
+	// ActStanza makes the cluster's stanza in its repository, where there is none yet, and
+	// proves with a segment of WAL that archiving works. On the confirmed primary's node.
+	ActStanza Act = "stanza"
+	// ActBackup takes one backup and expires what retention no longer keeps.
+	ActBackup Act = "backup"
+	// ActArchive finishes the current segment of WAL and waits until the archive has it, so
+	// that everything up to this moment can be restored.
+	ActArchive Act = "archive"
+	// ActHeartbeat commits a row with the time and has the archive have it. On the confirmed
+	// primary's node.
+	ActHeartbeat Act = "heartbeat"
+	// ActVerify restores a backup where it can reach nothing, recovers it to the newest WAL,
+	// finds the heartbeat in it, reads every page, and removes it again.
+	ActVerify Act = "verify"
+	// ActPrepare restores a backup beside the data directory and recovers it up to the
+	// target there. What runs is not touched.
+	ActPrepare Act = "prepare"
+	// ActAside stops the member's Patroni with its PostgreSQL, and renames its data directory.
+	ActAside Act = "set-aside"
+	// ActSwap is ActAside, and puts what ActPrepare made in the place of the data.
+	ActSwap Act = "swap"
+	// ActLead starts the member's Patroni and waits until its PostgreSQL takes writes; ActFollow
+	// does so and waits until it streams.
+	ActLead   Act = "lead"
+	ActFollow Act = "follow"
+	// ActBack undoes ActAside and ActSwap: the former data are in their place again, and run.
+	ActBack Act = "put-back"
+	// ActDiscard removes the directories that a restore in place kept.
+	ActDiscard Act = "discard"
+)
+
+// acts are those that this program knows, with the schema that brought them.
+var acts = map[Act]int{
+	ActRestart: SchemaSteps, ActReinit: SchemaSteps, ActStanza: SchemaBackup, ActBackup: SchemaBackup, ActArchive: SchemaBackup,
+	ActPrepare: SchemaRestore, ActAside: SchemaRestore, ActSwap: SchemaRestore, ActLead: SchemaRestore, ActFollow: SchemaRestore,
+	ActBack: SchemaRestore, ActDiscard: SchemaRestore, ActHeartbeat: SchemaRestore, ActVerify: SchemaRestore,
+}
+
+// SchemaOf is the schema of steps with an act.
+func SchemaOf(a Act) int { return acts[a] }
+
+// BackupType is how much a backup copies, in pgBackRest's words.
+type BackupType string
+
+// The types of backups.
+const (
+	BackupFull         BackupType = "full"
+	BackupDifferential BackupType = "diff" // what changed since the last full one
+	BackupIncremental  BackupType = "incr" // what changed since the last one of any type
 )
 
 // Step is one act asked of one node. It is fenced: an agent does it only under the
@@ -31,6 +80,17 @@ type Step struct {
 	Epoch Epoch  `json:"epoch"`
 	// Pending: a restart only if a value waits for one.
 	Pending bool `json:"pending,omitempty"`
+	// Backup is the type of an ActBackup.
+	Backup BackupType `json:"backup,omitempty"`
+	// Standby: an ActBackup copies from the step's member, a replica, and asks the primary
+	// only for where WAL begins and ends.
+	Standby bool `json:"standby,omitempty"`
+	// Restore is what the acts of a restore in place are about.
+	Restore *Restore `json:"restore,omitempty"`
+	// Verify is what an ActVerify and an ActHeartbeat are about.
+	Verify *Verify `json:"verify,omitempty"`
+	// Operation is the key of the operation that asks; empty: a person's command does.
+	Operation string `json:"operation,omitempty"`
 	// By is who asked.
 	By string `json:"by"`
 }
@@ -45,7 +105,7 @@ func JudgeStep(s Step, own Member, frozen bool, v View, now time.Time) (no *obse
 	}
 	status := "pgctrl status " + s.Cluster
 	switch {
-	case s.Schema > Schema, s.Act != ActRestart && s.Act != ActReinit:
+	case s.Schema > Schema, acts[s.Act] == 0:
 		return refuse(observed.UnsupportedSchema, "upgrade pgagent", "this agent does not know the act %q", s.Act)
 	case !v.fresh(now):
 		return nil, true
@@ -53,16 +113,33 @@ func JudgeStep(s Step, own Member, frozen bool, v View, now time.Time) (no *obse
 		return refuse(observed.StoreChanged, status, "it was asked of another etcd or of an earlier cluster of this name")
 	case own.Name != s.Member || own.Name == "":
 		return refuse(observed.NotPlanned, status, "the node has no member %s", s.Member)
+	case s.Act.Verifies() && !s.Verify.Valid():
+		return refuse(observed.NotPlanned, status, "it does not say what is verified, and where")
 	case frozen:
 		return refuse(observed.Frozen, "pgctrl unfreeze "+s.Cluster, "%s is frozen", s.Member)
 	case v.Paused:
 		return refuse(observed.PatroniPaused, status, "Patroni is paused")
+	case s.Act.Restores():
+		return judgeRestore(s, v, refuse), false
 	case v.Leader.Member == "":
 		return refuse(observed.NoLeader, status, "nobody leads")
 	case v.Leader.Epoch != s.Epoch:
 		return refuse(observed.LeaderChanged, status, "%s leads, and did not when this was asked for", v.Leader.Member)
 	case s.Act == ActReinit && v.Leader.Member == s.Member:
 		return refuse(observed.Leading, status, "%s leads; its data are what the others are copied from", s.Member)
+	case s.OnPrimary() && v.Leader.Member != s.Member:
+		return refuse(observed.NotLeader, status, "%s leads, and this is done on the primary", v.Leader.Member)
 	}
 	return nil, false
+}
+
+// Beside reports whether steps with an act go on beside others: they may last for hours and
+// touch nothing that others do.
+func (a Act) Beside() bool {
+	return a == ActStanza || a == ActBackup || a == ActArchive || a.Verifies() || a.Restores()
+}
+
+// OnPrimary: nobody but the leader can do it.
+func (s Step) OnPrimary() bool {
+	return s.Act == ActStanza || s.Act == ActArchive || s.Act == ActHeartbeat || s.Act == ActBackup && !s.Standby
 }

@@ -69,7 +69,7 @@ func (s *server) metrics(w http.ResponseWriter, r *http.Request) {
 	if e := s.engine.Load(); e != nil {
 		all = append(all, e)
 	}
-	promhttp.HandlerFor(all, promhttp.HandlerOpts{Registry: s.registry}).ServeHTTP(w, r)
+	promhttp.HandlerFor(all, promhttp.HandlerOpts{Registry: s.registry, ErrorHandling: promhttp.ContinueOnError}).ServeHTTP(w, r)
 }
 
 func answer(w http.ResponseWriter, err error) {

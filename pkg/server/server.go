@@ -150,6 +150,9 @@ func (s *server) plan(ctx context.Context, client *store.Client) error {
 	if err != nil {
 		return fmt.Errorf("set up controllers: %w", err)
 	}
+	if err := metrics.Register(newClusters(s.Layout, e.Seen)); err != nil {
+		return fmt.Errorf("set up metrics: %w", err)
+	}
 	s.state.set(e, "")
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.announce(ctx, client, e) })

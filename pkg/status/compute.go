@@ -32,12 +32,17 @@ type stored struct {
 	revision int64
 }
 
+// newComputer is one that has read nothing.
+func newComputer(in Input) *computer {
+	return &computer{
+		Input: in, plans: map[string]map[string]stored{}, reports: map[string]map[string]observed.Report{}, live: map[string]patroni.Member{},
+	}
+}
+
 // Compute is the status of one cluster.
 func Compute(in Input) ClusterStatus {
-	c := &computer{
-		Input: in, docs: desired.Load(in.Snapshot, in.Layout, in.Cluster),
-		plans: map[string]map[string]stored{}, reports: map[string]map[string]observed.Report{}, live: map[string]patroni.Member{},
-	}
+	c := newComputer(in)
+	c.docs = desired.Load(in.Snapshot, in.Layout, in.Cluster)
 	c.read()
 	c.out = ClusterStatus{Cluster: in.Cluster, Exists: c.docs.Exists(), Revision: c.docs.Revision, Paused: c.config.Pause}
 	if c.formed != nil {
@@ -58,7 +63,10 @@ func Compute(in Input) ClusterStatus {
 	c.members()
 	c.services()
 	c.vip()
+	c.backups()
+	c.tasks()
 	unfinished := c.planned()
+	c.hosts()
 	c.leadership()
 	c.misplaced()
 	c.server()

@@ -75,7 +75,13 @@ func FleetConditions(in Input) []Condition {
 	for _, p := range append(problems, desired.Misplaced(in.Snapshot, in.Layout)...) {
 		add("", p.Condition())
 	}
+	for _, c := range serverNotes(in) {
+		add("", c)
+	}
 	for name := range nodes {
+		for _, c := range notesOf(in, name) {
+			add(name, c)
+		}
 		if _, alive := in.Snapshot.Get(in.Layout.AliveKey(name)); !alive {
 			add(name, observed.Condition{
 				Type: observed.Applied, Status: observed.Unknown, Reason: observed.NodeAbsent, Key: in.Layout.AliveKey(name),
@@ -83,7 +89,11 @@ func FleetConditions(in Input) []Condition {
 			})
 		}
 	}
-	return worstFirst(cs)
+	programs, other := Shared(in)
+	for _, p := range programs {
+		other = append(other, p.Conditions...)
+	}
+	return worstFirst(append(cs, other...))
 }
 
 // Short is the status in a few words: Ready, or the reasons that stand in its way,

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 
+	"github.com/pgctrl/pgctrl/pkg/controllers/topology"
 	"github.com/pgctrl/pgctrl/pkg/observed"
 )
 
@@ -13,6 +14,7 @@ var notes = []observed.Reason{
 	observed.NoServer, observed.PendingRestart, observed.PatroniPaused, observed.StandbyCluster, observed.Unmanaged,
 	observed.FixedAtForming, observed.MisplacedKey, observed.PatroniTooOld, observed.StoreNotRedundant,
 	observed.StoreFilling, observed.SnapshotFailed, observed.Removed, observed.AlteredByHand, observed.CertificateExpires,
+	observed.DiskFilling, observed.StoreSlow, observed.ClockWrong,
 }
 
 // urgency orders the other reasons: first what keeps clients from their data, then
@@ -27,10 +29,23 @@ var urgency = []observed.Reason{
 	observed.StaleView, observed.RollingOut, observed.Removing, observed.NotPlanned, observed.NotApplied,
 }
 
+// aside are concerns that look at a cluster, or copy it, and through which no client goes:
+// what a host refuses of them is for people to know, and the cluster is Ready all the same.
+var aside = []string{topology.Monitor, "log", topology.Backup}
+
+// Aside reports whether the condition is about such a concern.
+func (c Condition) Aside() bool { return slices.Contains(aside, c.Concern) }
+
+// refusedAside are the reasons that do not count there.
+var refusedAside = []observed.Reason{
+	observed.MissingProgram, observed.PortInUse, observed.PortConflict, observed.Rejected, observed.RolledBack, observed.NotAnswering,
+	observed.ApplyFailed, observed.DriftReturns, observed.UnsupportedSchema, observed.Unsupported,
+}
+
 // Blocking reports whether the condition stands between the cluster and Ready. A
 // freeze does once something waits for its end: what was asked for is not in force.
 func (c Condition) Blocking() bool {
-	return c.Bad() && !slices.Contains(notes, c.Reason)
+	return c.Bad() && !slices.Contains(notes, c.Reason) && !(c.Aside() && slices.Contains(refusedAside, c.Reason))
 }
 
 func (c Condition) rank() int {

@@ -37,7 +37,7 @@ func (c *computer) planned() map[string]bool {
 				node = "" // about documents, whichever node they describe
 			}
 			c.add(concern.Name(), node, cond)
-			unfinished[node] = unfinished[node] || Condition{Condition: cond}.Blocking()
+			unfinished[node] = unfinished[node] || Condition{Concern: concern.Name(), Condition: cond}.Blocking()
 		}
 		for _, o := range r.Outputs {
 			if cond, node := c.written(o); cond != nil {
@@ -58,8 +58,11 @@ func (c *computer) written(o controllers.Output) (*observed.Condition, string) {
 		return nil, "" // secrets are not looked at
 	}
 	ref, _ := c.Layout.Parse(o.Key)
-	if ref.Family == keys.Secrets || ref.Family == keys.Authorities {
+	switch ref.Family {
+	case keys.Secrets, keys.Authorities:
 		return nil, ""
+	case keys.Operations, keys.Steps, keys.Results:
+		return nil, "" // one that is due has not been left undone
 	}
 	e, ok := kv.GetShort(c.Snapshot, o.Key)
 	if o.Mode == controllers.Delete {
@@ -129,7 +132,7 @@ func (c *computer) applied(node string, unfinished map[string]bool) {
 				cond.Key = p.key
 			}
 			c.add(concern, node, cond)
-			unfinished[node] = unfinished[node] || Condition{Condition: cond}.Blocking()
+			unfinished[node] = unfinished[node] || Condition{Concern: concern, Condition: cond}.Blocking()
 		}
 	}
 }

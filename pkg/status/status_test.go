@@ -58,7 +58,7 @@ func confirm(m *kv.Map, member string) {
 
 // answer is the node's report that all its plans are in force, leading to primary.
 func answer(m *kv.Map, node, primary string) {
-	for _, concern := range []string{"postgres", "pgbouncer", "haproxy", "databases"} {
+	for _, concern := range []string{"postgres", "pgbouncer", "haproxy", "databases", "backup", "monitor"} {
 		e, _ := m.Get(keys.Default.PlanKey(node, "pg-test", concern))
 		r := observed.Report{Schema: 1, Concern: concern, Plan: e.ModRevision, Loaded: "x",
 			Conditions: []observed.Condition{{Type: observed.Applied, Status: observed.True}}}
@@ -127,7 +127,7 @@ func freeze(m *kv.Map, node, waits string) {
 func input(m *kv.Map) status.Input {
 	m = &kv.Map{At: m.At, Keys: maps.Clone(m.Keys)}
 	maps.DeleteFunc(m.Keys, func(key string, _ kv.KV) bool { return strings.HasPrefix(key, "/pgctrl/secrets/") })
-	return status.Input{Snapshot: m, Layout: keys.Default, Now: controllertest.Now, Cluster: "pg-test", Concerns: all.Concerns()}
+	return status.Input{Snapshot: m, Layout: keys.Default, Now: controllertest.Now, Cluster: "pg-test", Concerns: all.Concerns(), Shared: all.Shared()}
 }
 
 func TestGolden(t *testing.T) {
@@ -163,6 +163,9 @@ func TestConditions(t *testing.T) {
 			observed.RouteDiffers, "service default on node pg2 leads to pg-test-1, not to pg-test-2", false, 3},
 		{"node away", func(m *kv.Map) { delete(m.Keys, "/pgctrl/alive/pg2") }, observed.NodeAbsent, "pg2", false, 2},
 		{"refused", func(m *kv.Map) { refuse(m, "pg3", "postgres", observed.Rejected) }, observed.Rejected, "its words", false, 2},
+		{"pgBackRest went", func(m *kv.Map) { refuse(m, "pg3", "backup", observed.MissingProgram) }, observed.MissingProgram, "its words", true, 3},
+		{"an exporter is not installed", func(m *kv.Map) { refuse(m, "pg3", "monitor", observed.MissingProgram) }, observed.MissingProgram, "its words", true, 3},
+		{"an exporter's answer is waited for", func(m *kv.Map) { delete(m.Keys, "/pgctrl/observed/pg3/pg-test/monitor") }, observed.NotApplied, "node pg3 has not answered", false, 2},
 		{"not answered", func(m *kv.Map) { delete(m.Keys, "/pgctrl/observed/pg3/pg-test/postgres") }, observed.NotApplied, "node pg3 has not answered", false, 2},
 		{"not planned", func(m *kv.Map) { put(m, docs+"postgres", "parameters: {work_mem: 64MB}") }, observed.RollingOut, "until its turn", false, 0},
 		{"bad document", func(m *kv.Map) { put(m, docs+"services/primary", "prt: 1") }, observed.InvalidDocument, "prt", false, 0},
@@ -331,5 +334,43 @@ func TestStatusNeedsNoSecrets(t *testing.T) {
 	in.Snapshot = m
 	if d := cmp.Diff(status.Compute(in), without); d != "" {
 		t.Errorf("secrets make a difference (-with +without):\n%s", d)
+	}
+}
+
+// TestHostsAndEtcdAreNotes: what is said of a host and of etcd's disk is shown, and the
+// cluster is Ready all the same.
+func TestHostsAndEtcdAreNotes(t *testing.T) {
+	m := healthy(t)
+	key := keys.Default.AliveKey("pg1")
+	e, _ := m.Get(key)
+	a, err := observed.Decode[observed.Alive](e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Notes = []observed.Condition{
+		{Type: observed.Healthy, Status: observed.True, Reason: observed.ClockWrong, Message: "7 s ahead"},
+		{Type: observed.Healthy, Status: observed.True, Reason: observed.DiskFilling, Message: "less than 5 %"},
+	}
+	controllertest.Put(m, key, string(observed.Encode(a)))
+	controllertest.Put(m, keys.Default.ServerKey("infra1"), string(observed.Encode(observed.Server{
+		Schema: observed.Schema, ID: "infra1", Notes: []observed.Condition{{Type: observed.Healthy, Status: observed.True, Reason: observed.StoreSlow, Message: "slow"}},
+	})))
+	shown := func(cs []status.Condition) string {
+		var out []string
+		for _, c := range cs {
+			switch c.Reason {
+			case observed.ClockWrong, observed.DiskFilling, observed.StoreSlow:
+				out = append(out, string(c.Reason)+" "+c.Node+" "+c.Message)
+			}
+		}
+		return strings.Join(out, ", ")
+	}
+	s := status.Compute(input(m))
+	const ofHost = "DiskFilling pg1 less than 5 %, ClockWrong pg1 7 s ahead"
+	if got := shown(s.Conditions); got != ofHost || !s.Ready {
+		t.Errorf("ready %v, the cluster's: %s", s.Ready, got)
+	}
+	if got, want := shown(status.FleetConditions(input(m))), "DiskFilling pg1 less than 5 %, StoreSlow  slow, ClockWrong pg1 7 s ahead"; got != want {
+		t.Errorf("the fleet's: %s, want %s", got, want)
 	}
 }

@@ -25,8 +25,12 @@ type Input struct {
 	Cluster  string
 	// Store is how etcd itself is; nil: nobody asked it.
 	Store *StoreHealth
+	// Results: the snapshot has those of steps, to say how far operations are.
+	Results bool
 	// Concerns are the controllers whose plans make up the cluster: all.Concerns().
 	Concerns []controllers.Controller
+	// Shared are those of what clusters on a node share: all.Shared().
+	Shared []controllers.Controller
 }
 
 // ClusterStatus is the answer about one cluster.
@@ -64,6 +68,21 @@ type ClusterStatus struct {
 	Services   []Service   `json:"services,omitempty"`
 	// VIP is nil when the cluster has no virtual address.
 	VIP *VIP `json:"vip,omitempty"`
+	// Backups is nil while the cluster is not backed up.
+	Backups *Backups `json:"backups,omitempty"`
+	// Operations are those that go on, the oldest first.
+	Operations []Task `json:"operations,omitempty"`
+	// Kept are data on the members' hosts that a restore in place has left.
+	Kept []Kept `json:"kept,omitempty"`
+}
+
+// Kept is what a restore in place left until a person says that it may go.
+type Kept struct {
+	Operation string    `json:"operation"`
+	Since     time.Time `json:"since"`
+	Members   []string  `json:"members"`
+	// Folder begins the names of the directories.
+	Folder string `json:"folder"`
 }
 
 // Condition is one answer, and which concern and node it is about.

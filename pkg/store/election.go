@@ -81,11 +81,39 @@ func (c *Client) tryCampaign(ctx context.Context, key, id string, ttl time.Durat
 	if taken {
 		return nil, c.awaitGone(ctx, key, e.ModRevision, ttl)
 	}
+	l, err := c.take(ctx, key, id, ttl)
+	if errors.Is(err, ErrTaken) {
+		return nil, nil
+	}
+	return l, err
+}
+
+// Take takes a key for this process under a lease of its own, or says at once that
+// somebody has it (ErrTaken). What it gives is the right to act, as in Campaign: it ends
+// with ctx, with the key, and when the lease can't be renewed in time. A process that
+// dies gives the key back within ttl.
+func (c *Client) Take(ctx context.Context, key, value string, ttl time.Duration) (*Leadership, error) {
+	if ttl <= electionMargin {
+		return nil, fmt.Errorf("take %s: lease of %s is not longer than the margin of %s", key, ttl, electionMargin)
+	}
+	_, taken, err := c.Get(ctx, key)
+	switch {
+	case err != nil:
+		return nil, err
+	case taken:
+		return nil, fmt.Errorf("take %s: %w", key, ErrTaken)
+	}
+	return c.take(ctx, key, value, ttl)
+}
+
+// take makes the key under a new lease; ErrTaken when somebody was first, or when it
+// took so long that the lease may be over already.
+func (c *Client) take(ctx context.Context, key, value string, ttl time.Duration) (*Leadership, error) {
 	lease, err := c.grant(ctx, ttl)
 	if err != nil {
 		return nil, err
 	}
-	epoch, err := c.Commit(ctx, []Guard{CreateIs(key, 0)}, []Op{PutLeased(key, []byte(id), int64(lease.id))})
+	epoch, err := c.Commit(ctx, []Guard{CreateIs(key, 0)}, []Op{PutLeased(key, []byte(value), int64(lease.id))})
 	if err == nil && time.Now().Before(lease.sentAt.Add(lease.ttl-electionMargin)) {
 		return c.lead(ctx, key, epoch, lease), nil
 	}
@@ -94,8 +122,8 @@ func (c *Client) tryCampaign(ctx context.Context, key, id string, ttl time.Durat
 	if rerr := lease.release(ctx); rerr != nil && err == nil {
 		err = rerr
 	}
-	if errors.Is(err, ErrConflict) {
-		return nil, nil
+	if err == nil || errors.Is(err, ErrConflict) {
+		return nil, fmt.Errorf("take %s: %w", key, ErrTaken)
 	}
 	return nil, err
 }

@@ -1,6 +1,6 @@
 // Command demo is the whole tour on real hosts: four machines under systemd, one
-// cluster, writes and reads through its services, and one switchover with the gap
-// that a client saw. It leaves everything running.
+// cluster, writes and reads through its services, one switchover with the gap that a
+// client saw, and names, metrics and logs. It leaves everything running.
 package main
 
 import (
@@ -61,6 +61,13 @@ func run(ctx context.Context) error {
 	if err := f.Create(ctx, cluster); err != nil {
 		return err
 	}
+	ready := func(ctx context.Context) error { // programs may have been replaced just now
+		_, err := f.Pgctrl(ctx, "status", cluster)
+		return err
+	}
+	if err := fleet.Until(ctx, time.Minute, cluster+" to be Ready", ready); err != nil {
+		return err
+	}
 	if err := show(ctx, f, "status", cluster); err != nil {
 		return err
 	}
@@ -72,7 +79,21 @@ func run(ctx context.Context) error {
 	if err := switchover(ctx, f); err != nil {
 		return err
 	}
+	if err := fleet.Until(ctx, time.Minute, cluster+" to be Ready", ready); err != nil {
+		return err
+	}
 	if err := show(ctx, f, "status", cluster); err != nil {
+		return err
+	}
+	heading("Names and metrics: infra1 gets the role infra")
+	if err := infra(ctx, f); err != nil {
+		return err
+	}
+	heading("Logs: Loki and promtail, built from source once, which takes about ten minutes (Ctrl-C leaves everything else running)")
+	if err := logs(ctx, f); err != nil {
+		return err
+	}
+	if err := show(ctx, f, "node", "list"); err != nil {
 		return err
 	}
 	heading("It keeps running. Look around:")
@@ -81,9 +102,11 @@ func run(ctx context.Context) error {
   go run ./tests/lab exec infra1 pgctrl set %[1]s postgres parameters.work_mem=8MB
   go run ./tests/lab exec pg1 pgagent status
   http://%[2]s:9101/                                   HAProxy's page on pg1
+  http://%[3]s:9090/alerts                             Prometheus on infra1, with its rules
+  dig @%[3]s %[1]s                              who is primary, by name
   make demo-stop                                        remove everything
 
-`, cluster, f.Nodes[0].IP)
+`, cluster, f.Nodes[0].IP, f.Infra.IP)
 	return nil
 }
 

@@ -49,6 +49,75 @@ type matrix struct {
 	starts map[string]string // a member's pg_postmaster_start_time
 	leader string
 	down   *lab.Host // a host that is switched off
+	// infra are the nodes whose dnsmasq is asked what a name leads to.
+	infra []*lab.Host
+}
+
+// named is a name of the cluster, and the host or hosts that it must lead to.
+type named struct {
+	name string
+	to   []*lab.Host
+}
+
+// names are all that clients may know the cluster by.
+func (m matrix) names() []named {
+	out := []named{{cluster, []*lab.Host{{Name: "the virtual address", IP: vip}}}}
+	var replicas []*lab.Host
+	for i, n := range hosts.Nodes {
+		member := fmt.Sprintf("%s-%d", cluster, i+1)
+		out = append(out, named{member, []*lab.Host{n}})
+		if n != m.down && member != m.leader {
+			replicas = append(replicas, n)
+		}
+	}
+	return append(out, named{cluster + "-replica", replicas})
+}
+
+// lookNames logs in by every name at every port, as each infra node's dnsmasq has it.
+// That nobody answers at a host that is off the cells by address say.
+func (m matrix) lookNames(ctx context.Context) (cells int, err error) {
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	var wrong []error
+	fault := func(err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		wrong = append(wrong, err)
+	}
+	for _, dns := range m.infra {
+		if dns == m.down {
+			continue
+		}
+		for _, n := range m.names() {
+			var want []string
+			for _, h := range n.to {
+				want = append(want, h.IP)
+			}
+			slices.Sort(want)
+			if got := ask(ctx, dns, n.name+suffix); got != strings.Join(want, " ") {
+				fault(fmt.Errorf("on %s %s leads to %q, not %q", dns.Name, n.name, got, want))
+				continue
+			}
+			for _, p := range accessPorts {
+				var could []string
+				for _, h := range n.to {
+					could = append(could, m.wanted(h, p.port)...)
+				}
+				if len(could) == 0 {
+					continue
+				}
+				cells++
+				wg.Go(func() {
+					answer, err := loginByName(ctx, dns, n.name+suffix, p.port, accessUser, accessSecret, "select pg_postmaster_start_time()::text")
+					if err != nil || !slices.ContainsFunc(could, func(member string) bool { return answer == m.starts[member] }) {
+						fault(fmt.Errorf("%s:%d by %s: %q answered, expected %v: %w", n.name, p.port, dns.Name, answer, could, err))
+					}
+				})
+			}
+			wg.Wait()
+		}
+	}
+	return cells, errors.Join(wrong...)
 }
 
 // addresses are the virtual address and each node's.
@@ -150,12 +219,12 @@ func (m matrix) look(ctx context.Context) (cells int, err error) {
 }
 
 // accessIs waits until every cell says what it must, and keeps it for a second look.
-func accessIs(ctx context.Context, t *testing.T, when string, down *lab.Host) {
+func accessIs(ctx context.Context, t *testing.T, when string, down *lab.Host, infra []*lab.Host) {
 	t.Helper()
 	began := time.Now()
 	cells, looks := 0, 0
 	ok(t, fleet.Until(ctx, time.Minute, "every way in to be as it must "+when, func(ctx context.Context) error {
-		m := matrix{starts: map[string]string{}, down: down}
+		m := matrix{starts: map[string]string{}, down: down, infra: infra}
 		var err error
 		if m.leader, err = hosts.Leader(ctx, cluster); err != nil {
 			return err
@@ -172,8 +241,10 @@ func accessIs(ctx context.Context, t *testing.T, when string, down *lab.Host) {
 		}
 		for range 2 {
 			looks++
-			if cells, err = m.look(ctx); err != nil {
-				return err
+			byAddress, err := m.look(ctx)
+			byName, err2 := m.lookNames(ctx)
+			if cells = byAddress + byName; err != nil || err2 != nil {
+				return errors.Join(err, err2)
 			}
 		}
 		return nil
@@ -230,6 +301,8 @@ func (w writers) judge(t *testing.T, confirmed time.Time) {
 func TestAccessMatrix(t *testing.T) {
 	ctx := begin(t)
 	statusReady(ctx, t)
+	infra := withInfra(ctx, t)
+	namesUnder(ctx, t)
 	for _, user := range []string{accessUser, accessDropped} {
 		addUser(ctx, t, user, accessSecret)
 	}
@@ -245,7 +318,7 @@ func TestAccessMatrix(t *testing.T) {
 		}
 	}
 	must[string](t)(hosts.Pgctrl(ctx, "user", "remove", cluster, accessDropped, "--confirm", accessDropped))
-	accessIs(ctx, t, "before", nil)
+	accessIs(ctx, t, "before", nil, infra)
 
 	round := func(after string) {
 		from, to := leaderAndNext(ctx, t)
@@ -254,7 +327,7 @@ func TestAccessMatrix(t *testing.T) {
 		ok(t, hosts.Switchover(ctx, cluster, from, to))
 		confirmed := wait(ctx, t, at, 20*time.Second)
 		ok(t, hosts.Whole(ctx, cluster, time.Minute))
-		accessIs(ctx, t, "after a switchover"+after, nil)
+		accessIs(ctx, t, "after a switchover"+after, nil, infra)
 		w.judge(t, confirmed)
 		address.judged(t, asked)
 
@@ -269,10 +342,10 @@ func TestAccessMatrix(t *testing.T) {
 			}
 			return err
 		}))
-		accessIs(ctx, t, "after the crash of a host"+after, crashed)
+		accessIs(ctx, t, "after the crash of a host"+after, crashed, infra)
 		ok(t, crashed.Boot(ctx))
 		ok(t, hosts.Whole(ctx, cluster, 3*time.Minute))
-		accessIs(ctx, t, "with that host back"+after, nil)
+		accessIs(ctx, t, "with that host back"+after, nil, infra)
 		w.judge(t, time.Time{})
 		address.judged(t, asked)
 	}

@@ -149,7 +149,7 @@ func discard(ctx context.Context, t *testing.T, name string) {
 	for _, h := range hosts.Nodes {
 		_, err := h.Exec(ctx, "sh", "-c", fmt.Sprintf(`systemctl stop pgagent
 systemctl disable --now haproxy@%[1]s pgbouncer@%[1]s patroni@%[1]s
-rm -rf /var/lib/pgagent/plans/%[1]s /var/lib/pgagent/units/*@%[1]s* /etc/haproxy/%[1]s.cfg /etc/pgbouncer/%[1]s.* /etc/patroni/%[1]s.yml /var/lib/postgresql/*/%[1]s
+rm -rf /var/lib/pgagent/plans/%[1]s /var/lib/pgagent/units/*@%[1]s* /etc/haproxy/%[1]s.cfg /etc/pgbouncer/%[1]s.* /etc/patroni/%[1]s.yml /var/lib/postgresql/*/%[1]s /etc/pgbackrest/conf.d/%[1]s.conf /var/lib/pgbackrest/%[1]s-*
 true`, name))
 		if err != nil {
 			t.Errorf("discard %s on %s: %v", name, h.Name, err)
@@ -157,7 +157,7 @@ true`, name))
 	}
 	for _, prefix := range []string{
 		hosts.Layout.ClusterDocs(name), hosts.Layout.Scope(name), hosts.Layout.FormedKey(name), hosts.Layout.PrimaryKey(name),
-		hosts.Layout.StatusKey(name), hosts.Layout.ClusterSecrets(name), hosts.Layout.ChangesKey(name),
+		hosts.Layout.StatusKey(name), hosts.Layout.ClusterSecrets(name), hosts.Layout.ChangesKey(name), hosts.Layout.ClusterOperations(name),
 	} {
 		drop(ctx, t, prefix)
 	}

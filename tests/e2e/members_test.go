@@ -133,7 +133,7 @@ func TestReinitCopiesAReplica(t *testing.T) {
 		t.Error("the data are the old ones")
 	}
 	ok(t, hosts.Whole(ctx, cluster, 10*time.Second))
-	for _, prefix := range []string{hosts.Layout.NodeSteps("pg3"), hosts.Layout.ResultKey("pg3", "")} {
+	for _, prefix := range []string{hosts.Layout.StepKey("pg3", cluster+"."), hosts.Layout.ResultKey("pg3", cluster+".")} {
 		if left := under(ctx, t, prefix); len(left) > 0 {
 			t.Errorf("left in etcd: %s", left[0].Key)
 		}

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -30,7 +31,7 @@ func TestEtcdAwayForAMinute(t *testing.T) {
 	hold(ctx, 10*time.Second) // what is amiss when etcd is back is seen too
 	o.judged(t)
 	if samples := address.Stop(); failures(samples) > 0 {
-		t.Errorf("%d of %d writes through the address failed while etcd was away", failures(samples), len(samples))
+		t.Errorf("%d of %d writes through the address failed while etcd was away: %v; the first: %s", failures(samples), len(samples), probe.Count(samples), firstFailure(samples))
 	}
 	for i, samples := range stopAll(samplers) {
 		n := probe.Count(samples)
@@ -49,4 +50,14 @@ func TestEtcdAwayForAMinute(t *testing.T) {
 	}
 	writesEverywhere(ctx, t, now, 20*time.Second)
 	statusReady(ctx, t)
+}
+
+// firstFailure says when the first attempt that came to nothing was, and why.
+func firstFailure(samples []probe.Sample) string {
+	for _, s := range samples {
+		if s.Outcome != probe.Written {
+			return fmt.Sprintf("%s, after %s: %v", s.Start.Format("15:04:05.000"), s.End.Sub(s.Start).Round(time.Millisecond), s.Err)
+		}
+	}
+	return "none"
 }

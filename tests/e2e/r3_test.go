@@ -264,9 +264,10 @@ func TestR3ReloadsAndColdStarts(t *testing.T) {
 		s := probe.Start(ctx, service(ctx, t, i%len(hosts.Nodes), 5436), 10*time.Millisecond, 60, nil)
 		must[string](t)(node.Exec(ctx, "systemctl", verb, "haproxy@"+cluster))
 		after := time.Now()
-		ok(t, fleet.Until(ctx, 20*time.Second, "3 s of writes after the "+verb, func(context.Context) error {
-			if time.Since(after) < 3*time.Second {
-				return fmt.Errorf("%s so far", time.Since(after))
+		ok(t, fleet.Until(ctx, time.Minute, "3 s and 100 writes after the "+verb, func(context.Context) error {
+			written := probe.Count(s.Samples())[probe.Written]
+			if time.Since(after) < 3*time.Second || written < 100 {
+				return fmt.Errorf("%s and %d writes so far", time.Since(after), written)
 			}
 			return nil
 		}))
@@ -275,9 +276,6 @@ func TestR3ReloadsAndColdStarts(t *testing.T) {
 		t.Logf("%s on %s: %v", verb, node.Name, n)
 		if n[probe.Replica] > 0 {
 			t.Errorf("%s on %s: %d of %d connections reached a replica", verb, node.Name, n[probe.Replica], len(samples))
-		}
-		if n[probe.Written] < 100 {
-			t.Errorf("%s on %s: only %d writes; this proves nothing", verb, node.Name, n[probe.Written])
 		}
 	}
 }

@@ -33,10 +33,10 @@ func notePristine(ctx context.Context, l *lab.Lab) {
 // picture is what a host looks like to whoever gets it back: unit files and whether
 // they are enabled, what runs, and every file under /etc and /var/lib with its mode
 // and content. Left out is what changes by itself, what the test itself installs,
-// and the data, which are kept on purpose.
+// and the data and their backups, which are kept on purpose.
 const picture = `systemctl list-unit-files --no-legend --no-pager --plain | awk '{print "unit", $1, $2}' | sort
 systemctl list-units --type=service --state=running --no-legend --no-pager --plain | awk '$1 !~ /^(systemd-|user@|getty|dbus|console)/ {print "runs", $1}' | sort
-find /etc /var/lib /run/pgctrl /run/haproxy-pgctrl -xdev \( -path /var/lib/postgresql -o -path /var/lib/systemd -o -path /var/lib/private -o -path /var/lib/apt -o -path /var/lib/prometheus \) -prune -o \( -type f -o -type l \) -printf '%p %m %u:%g %l\n' 2>/dev/null | sort
+find /etc /var/lib /run/pgctrl /run/haproxy-pgctrl -xdev \( -path /var/lib/postgresql -o -path /var/lib/pgbackrest -o -path /var/lib/systemd -o -path /var/lib/private -o -path /var/lib/apt -o -path /var/lib/prometheus \) -prune -o \( -type f -o -type l \) -printf '%p %m %u:%g %l\n' 2>/dev/null | sort
 find /etc -xdev -type f ! -name machine-id ! -name 'resolv.conf' ! -name '*-' -exec sha256sum {} + | sort -k2
 cat /etc/postgresql/*/main/start.conf`
 

@@ -112,3 +112,25 @@ func imageCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&rebuild, "rebuild", false, "build anew even if it is there")
 	return cmd
 }
+
+func secondCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:       "second [NAME ...]",
+		Short:     "Build what Debian lacks (loki with promtail, minio) if the cache lacks it too, and print the folders",
+		ValidArgs: lab.SecondNames(),
+		Args:      cobra.OnlyValidArgs,
+		RunE: func(cmd *cobra.Command, names []string) error {
+			if len(names) == 0 {
+				names = lab.SecondNames()
+			}
+			for _, name := range names {
+				dir, err := lab.Second(cmd.Context(), name, lab.NewLog(os.Stderr))
+				if err != nil {
+					return err
+				}
+				fmt.Fprintln(cmd.OutOrStdout(), dir)
+			}
+			return nil
+		},
+	}
+}

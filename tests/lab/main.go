@@ -55,7 +55,7 @@ Hosts run until "down", also when this program or a test dies. Everything is bel
 		SilenceErrors: true,
 	}
 	root.PersistentFlags().StringVar(&name, "name", name, "which lab, when there are several")
-	root.AddCommand(upCommand(&name), downCommand(&name), statusCommand(&name), imageCommand())
+	root.AddCommand(upCommand(&name), downCommand(&name), statusCommand(&name), imageCommand(), secondCommand())
 	root.AddCommand(execCommand(&name), installCommand(&name), logsCommand(&name))
 	root.AddCommand(faultCommands(&name)...)
 	return root

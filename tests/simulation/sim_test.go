@@ -84,9 +84,11 @@ func TestSeeds(t *testing.T) {
 }
 
 // TestPlantedBugsAreFound proves that the checks check: each bug is found, by the rule
-// it breaks, within a few seeds.
+// it breaks. Most are by one of the first seeds. A server held up against its checks
+// breaks its rule in few: 28, 32, 41 and 77 of the first 200, and a busy machine, whose
+// processors change what runs first at one instant, missed both of those below 40.
 func TestPlantedBugsAreFound(t *testing.T) {
-	const within = 40
+	const within = 200
 	profile := map[string]string{
 		BugIgnoresWithdrawal: "moves", BugTrustsOldView: "network", BugConfirmsByLock: "moves", BugReissuesUp: "fencing",
 		BugOldPlan: "documents", BugRemoves: "documents", BugForgets: "restarts", BugDeletes: "documents",

@@ -47,9 +47,16 @@ type Host struct {
 	// slowInventory is how long it takes to ask programs for their versions.
 	slowInventory time.Duration
 	expires       time.Time
+	rooms         []agent.Room
+	streams       []bool
+	clock         time.Duration
 	diffs         int
 	pending       bool              // a value waits for a restart
 	applied       func(unit string) // after each Apply of a unit; may be nil
+	files         map[string]string // what files by themselves say
+	backups       *Backups
+	inplace       *InPlace
+	scratch       *Scratch
 }
 
 // Assert is one call of Router.Assert.
@@ -64,10 +71,11 @@ type Assert struct {
 
 // New returns a machine with nothing on it and PostgreSQL unreachable.
 func New(machine string) *Host {
+	s := newScratch()
 	return &Host{
 		Machine: machine, changed: make(chan struct{}, 1), peers: map[string]patroni.Status{}, answers: map[string]bool{},
 		units: map[string]string{}, differs: map[string][]string{}, configs: map[string]any{}, fail: map[string]error{}, addrs: newAddresses(),
-		pooler: newPooler(),
+		pooler: newPooler(), files: map[string]string{}, backups: newBackups(), scratch: s, inplace: newInPlace(s),
 	}
 }
 
@@ -75,7 +83,7 @@ func New(machine string) *Host {
 func (h *Host) Wire() agent.Host {
 	return agent.Host{
 		Drivers: func(cluster string, secret func(string) ([]byte, bool)) agent.Drivers {
-			return agent.Drivers{Unit: unitDriver{h, secret}, Patroni: patroniDriver{h}, SQL: sqlObjects{h, secret}}
+			return agent.Drivers{Unit: unitDriver{h, secret}, Patroni: patroniDriver{h}, SQL: sqlObjects{h, secret}, File: fileDriver{h}}
 		},
 		Router: router{h}, Postgres: func(string, plan.Member) agent.PostgresWatcher { return watcher{h} },
 		Pooler: func(string) agent.PoolerWatcher { return poolerWatcher{h.pooler} },
@@ -85,14 +93,39 @@ func (h *Host) Wire() agent.Host {
 			defer h.mu.Unlock()
 			return h.expires, "/etc/ssl/db.crt"
 		},
+		Clock: func(context.Context) (time.Duration, string, error) {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			return h.clock, "http://etcd:2379", nil
+		},
+		Rooms: func(string, plan.Unit) []agent.Room {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			return h.rooms
+		},
 		SetAside: func(_ context.Context, data, uid string) (string, error) {
 			h.mu.Lock()
 			defer h.mu.Unlock()
 			h.event("set aside %s", data)
 			return data + ".removed-" + uid, h.fail["set aside"]
 		},
-		Addresses: h.addrs, Patroni: loopback{h}, Acts: acts{h},
+		Addresses: h.addrs, Patroni: loopback{h}, Acts: acts{h}, InPlace: h.inplace,
+		Backups: h.backups, BackupRuns: h.backups, Scratch: h.scratch, ArchiveWords: func(string) string { return "[049] no route to host" },
+		ArchiveDropped: func(string) string { return h.backups.droppedNow() },
+		Streams: func(_ string, yes bool) error {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.streams = append(h.streams, yes)
+			return h.fail["streams"]
+		},
 	}
+}
+
+// Streams are the words so far about whether the member streams.
+func (h *Host) Streams() []bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return append([]bool(nil), h.streams...)
 }
 
 // SetExpires sets until when the certificate is good that PostgreSQL shows.
@@ -100,6 +133,20 @@ func (h *Host) SetExpires(at time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.expires = at
+}
+
+// SetClock sets how far the host's clock is ahead of etcd's.
+func (h *Host) SetClock(ahead time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.clock = ahead
+}
+
+// SetRooms sets what the file systems of the member's folders have left.
+func (h *Host) SetRooms(rs ...agent.Room) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.rooms = rs
 }
 
 // SetPostgres sets what the local PostgreSQL answers from now on.

@@ -72,8 +72,8 @@ file (` + config.DefaultFile + `), default. See: pgagent config dump`,
 		Version: version.String(),
 	}
 	config.AddFlags(root.PersistentFlags())
-	root.AddCommand(a.runCommand(), a.joinCommand(), a.leaveCommand(), a.statusCommand(), a.routeCommand(), a.vipCommand(), a.poolCommand(), a.checkCommand(),
-		a.haproxyStateCommand(), a.configCommand(), a.versionCommand())
+	root.AddCommand(a.runCommand(), a.joinCommand(), a.leaveCommand(), a.statusCommand(), a.routeCommand(), a.vipCommand(), a.poolCommand(), a.poolerExporterCommand(), a.replicaCommand(), a.checkCommand(),
+		a.haproxyStateCommand(), a.scratchCommand(), a.configCommand(), a.versionCommand())
 	return root
 }
 

@@ -191,12 +191,15 @@ func (thisMachine) Undo(ctx context.Context, cfg config.Config, units []string, 
 	}
 	defer w.close()
 	for _, name := range units {
-		program, rest, _ := strings.Cut(name, "@")
-		drivers := w.Drivers(strings.TrimSuffix(rest, ".service"), func(string) ([]byte, bool) { return nil, false })
+		cluster, program := ownerOf(name)
+		drivers := w.Drivers(cluster, func(string) ([]byte, bool) { return nil, false })
 		if err := drivers.Unit.Remove(ctx, plan.Unit{Unit: name, Program: program}, 0); err != nil {
 			return fmt.Errorf("remove %s: %w", name, err)
 		}
 		say("removed   %s", name)
+	}
+	if err := removeFiles(ctx, cfg, w, say); err != nil {
+		return err
 	}
 	templates, err := templatesOf()
 	if err != nil {
@@ -216,6 +219,25 @@ func (thisMachine) Undo(ctx context.Context, cfg config.Config, units []string, 
 		say("given back %s", d)
 	}
 	return err
+}
+
+// removeFiles takes away the files that belong to no unit: names that stay behind would
+// be answered for as long as nobody looks. A plan that can't be read keeps nothing here.
+func removeFiles(ctx context.Context, cfg config.Config, w wired, say func(string, ...any)) error {
+	kept, unread := agent.KeptFiles(cfg.StateDir)
+	if unread != nil {
+		say("not read  %s", unread)
+	}
+	for cluster, files := range kept {
+		drivers := w.Drivers(cluster, func(string) ([]byte, bool) { return nil, false })
+		for _, f := range files {
+			if err := drivers.File.Remove(ctx, f, 0); err != nil {
+				return fmt.Errorf("remove %s: %w", f.File, err)
+			}
+			say("removed   %s", f.File)
+		}
+	}
+	return nil
 }
 
 func templatesOf() (map[string]configs.Template, error) {

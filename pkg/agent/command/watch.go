@@ -19,6 +19,10 @@ type watcher struct {
 
 // Watch implements agent.Watcher.
 func (w watcher) Watch(ctx context.Context, r plan.Resource, changed func()) {
+	if f, ok := r.(plan.Watched); ok {
+		w.files.Watch(ctx, []string{f.File}, changed)
+		return
+	}
 	u, ok := r.(plan.Unit)
 	if !ok {
 		<-ctx.Done()

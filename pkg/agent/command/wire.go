@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -17,16 +20,24 @@ import (
 	"github.com/pgctrl/pgctrl/pkg/agent"
 	"github.com/pgctrl/pgctrl/pkg/agent/config"
 	"github.com/pgctrl/pgctrl/pkg/host/address"
+	"github.com/pgctrl/pgctrl/pkg/host/disk"
+	"github.com/pgctrl/pgctrl/pkg/host/dnsmasq"
+	"github.com/pgctrl/pgctrl/pkg/host/file"
 	"github.com/pgctrl/pgctrl/pkg/host/files/watch"
 	"github.com/pgctrl/pgctrl/pkg/host/haproxy"
+	"github.com/pgctrl/pgctrl/pkg/host/inplace"
 	"github.com/pgctrl/pgctrl/pkg/host/inventory"
 	hostpatroni "github.com/pgctrl/pgctrl/pkg/host/patroni"
+	"github.com/pgctrl/pgctrl/pkg/host/pgbackrest"
 	"github.com/pgctrl/pgctrl/pkg/host/pgbouncer"
 	"github.com/pgctrl/pgctrl/pkg/host/postgres"
+	"github.com/pgctrl/pgctrl/pkg/host/scratch"
+	"github.com/pgctrl/pgctrl/pkg/host/service"
 	"github.com/pgctrl/pgctrl/pkg/host/systemd"
 	"github.com/pgctrl/pgctrl/pkg/host/unit"
 	"github.com/pgctrl/pgctrl/pkg/patroni"
 	"github.com/pgctrl/pgctrl/pkg/plan"
+	"github.com/pgctrl/pgctrl/pkg/store"
 )
 
 // This file is the only one that knows both the agent and the host. Each adapter
@@ -54,27 +65,33 @@ func wire(cfg config.Config, rhythm beat.Beat, log *zap.Logger) (wired, error) {
 	addresses := address.New(address.Options{Log: log})
 	router := newRouter(cfg, sd, log)
 	events := watcher{watch.New(log), systemd.NewSignals(log)}
+	backrest := pgbackrest.New(pgbackrest.Options{Node: cfg.Node, Systemd: sd, Log: log})
+	restart := func(ctx context.Context, name string) error {
+		return errors.Join(sd.Stop(ctx, name), sd.Start(ctx, name))
+	}
 	programs := map[string]unit.Program{
 		"haproxy": haproxy.NewProgram(router),
 		"patroni": hostpatroni.NewProgram(hostpatroni.Options{Hup: sd.ReloadUnit, Journal: sd.Journal, Log: log}),
 		plan.Pooler: pgbouncer.NewProgram(pgbouncer.Options{
-			Restart: func(ctx context.Context, name string) error {
-				return errors.Join(sd.Stop(ctx, name), sd.Start(ctx, name))
-			},
-			Free: inv.FreeFor, Log: log,
+			Restart: restart, Free: inv.FreeFor, Log: log,
 		}),
+		"dnsmasq": dnsmasq.NewProgram(dnsmasq.Options{Restart: restart, Journal: sd.Journal}),
 	}
+	maps.Copy(programs, service.Programs(service.Options{
+		Restart: restart, Hangup: sd.ReloadUnit, Environment: environment(sd), Free: inv.FreeFor, Journal: sd.Journal,
+	}))
 	drivers := func(cluster string, secret func(string) ([]byte, bool)) agent.Drivers {
+		may := allowedFor(cluster)
 		return agent.Drivers{
 			Unit: unit.New(unit.Options{
 				StateDir: cfg.StateDir, Systemd: sd, Programs: programs, Secret: secret, Templates: templates,
-				AllowPaths: []string{"/etc/patroni", "/etc/haproxy", "/etc/pgbouncer"},
-				AllowUnits: []string{"patroni@" + cluster + ".service", "haproxy@" + cluster + ".service", "pgbouncer@" + cluster + ".service"},
-				Version:    func(name string) string { return inv.Version(context.Background(), name) },
-				Log:        log,
+				AllowPaths: may.folders, AllowUnits: may.units,
+				Version: func(name string) string { return inv.Version(context.Background(), name) },
+				Log:     log,
 			}),
 			Patroni: hostpatroni.NewDriver(hostpatroni.DriverOptions{ConfigPath: patroniFile(cluster)}),
 			SQL:     objects{postgres.NewObjects(postgres.ObjectOptions{Secret: secret})},
+			File:    file.New(file.Options{AllowPaths: may.files, Secret: secret}),
 		}
 	}
 	return wired{
@@ -89,12 +106,34 @@ func wire(cfg config.Config, rhythm beat.Beat, log *zap.Logger) (wired, error) {
 			Peers: peers{}, Inventory: inv, Takeover: takeover{inv},
 			SetAside:  func(_ context.Context, data, uid string) (string, error) { return postgres.SetAside(data, uid) },
 			Addresses: addresses, Patroni: loopback{}, Acts: acts{},
-			Expires: hostpatroni.Expires,
+			InPlace: &inplace.Driver{Systemd: sd},
+			Backups: localBackups{backrest}, BackupRuns: backupRuns{backrest},
+			Scratch: scratchRuns{scratch.New(scratch.Options{Node: cfg.Node, Systemd: sd, Log: log, State: cfg.StateDir + "/scratch"})}, ArchiveWords: backrest.Words, ArchiveDropped: backrest.Dropped,
+			Streams: postgres.SayStreams(plan.StreamsFile),
+			Expires: hostpatroni.Expires, Rooms: roomsWith(backrest.Local), Roots: dataRoots, Clock: clockOf(cfg.Endpoints),
 			Watcher: events, Repairs: setByHand(router), Contested: router.Contested,
 		},
 		inventory: inv,
 		close:     func() { events.close(); addresses.Close(); router.Close(); sd.Close() },
 	}, nil
+}
+
+// environment is what a unit's main process was started with.
+func environment(sd *systemd.Manager) func(context.Context, string) ([]string, error) {
+	return func(ctx context.Context, name string) ([]string, error) {
+		st, err := sd.Status(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		if st.MainPID == 0 {
+			return nil, fmt.Errorf("%s: %w", name, service.ErrNoProcess)
+		}
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", st.MainPID))
+		if err != nil {
+			return nil, fmt.Errorf("read the environment of %s: %w", name, err)
+		}
+		return strings.Split(string(b), "\x00"), nil
+	}
 }
 
 // takeoverRecord is where it is noted what the distribution had running.
@@ -138,7 +177,7 @@ func (l *localPostgres) Last() agent.PostgresState {
 	s := l.w.Last()
 	return agent.PostgresState{
 		Reachable: s.Reachable, InRecovery: s.InRecovery, Streaming: s.Streaming, RecoveryTimeline: s.RecoveryTimeline, Altered: s.Altered,
-		Refused: s.Refused, System: s.System, Timeline: s.Timeline, Data: s.Data, At: s.At,
+		Refused: s.Refused, System: s.System, Timeline: s.Timeline, Data: s.Data, Archiving: s.Archiving, At: s.At,
 	}
 }
 
@@ -169,6 +208,52 @@ func (l localPooler) Repairs() []agent.Repair {
 	var out []agent.Repair
 	for _, r := range l.Watcher.Repairs() {
 		out = append(out, agent.Repair(r))
+	}
+	return out
+}
+
+// clockOf asks one etcd after another for the time; they watch one another.
+func clockOf(endpoints []string) func(context.Context) (time.Duration, string, error) {
+	return func(ctx context.Context) (ahead time.Duration, endpoint string, err error) {
+		for _, endpoint = range endpoints {
+			if ahead, err = store.ClockAhead(ctx, endpoint); err == nil {
+				break
+			}
+		}
+		return ahead, endpoint, err
+	}
+}
+
+// roomsWith looks at the file systems of a member and of the repository that is on this
+// host. One that can't be looked at, because there is no such folder yet, is left out.
+func roomsWith(repository func(cluster string) (string, bool)) func(string, plan.Unit) []agent.Room {
+	return func(cluster string, u plan.Unit) []agent.Room {
+		data := hostpatroni.DataDir(u)
+		if data == "" {
+			return nil
+		}
+		folders := []struct{ folder, path string }{{"data", data}, {"wal", data + "/pg_wal"}}
+		if path, is := repository(cluster); is {
+			folders = append(folders, struct{ folder, path string }{"repository", path})
+		}
+		var out []agent.Room
+		for _, f := range folders {
+			if r, err := disk.Of(f.path); err == nil {
+				out = append(out, agent.Room{Folder: f.folder, Free: r.Free, Size: r.Size, Inodes: r.Inodes, Most: r.Most})
+			}
+		}
+		return out
+	}
+}
+
+// dataRoots looks at the folders in which data directories are made where no document says
+// otherwise: PostgreSQL's, and one for each version in it, which may be a file system each.
+func dataRoots() (out []agent.Room) {
+	versions, _ := filepath.Glob("/var/lib/postgresql/[0-9]*") // the pattern is good
+	for _, path := range append([]string{"/var/lib/postgresql"}, versions...) {
+		if r, err := disk.Of(path); err == nil {
+			out = append(out, agent.Room{Folder: path, Free: r.Free, Size: r.Size})
+		}
 	}
 	return out
 }
@@ -225,8 +310,10 @@ type takeover struct{ inventory *inventory.Host }
 
 // Prepare implements agent.Takeover.
 func (t takeover) Prepare(ctx context.Context, _ string, own plan.Member, u plan.Unit) ([]string, error) {
-	if err := t.inventory.Require(u.Program); err != nil {
-		return nil, err
+	if u.Program != service.PoolerExporter { // that one is this program
+		if err := t.inventory.Require(u.Program); err != nil {
+			return nil, err
+		}
 	}
 	var w inventory.Wants
 	switch u.Program {
@@ -236,6 +323,12 @@ func (t takeover) Prepare(ctx context.Context, _ string, own plan.Member, u plan
 		w.HAProxy = true // its binds are checked one by one when its file is validated
 	case plan.Pooler:
 		w.PgBouncer = true // its port as well
+	case "dnsmasq":
+		w.Adopt = u.Unit
+	case service.PostgresExporter:
+		w.PostgresExporter = true
+	case service.Prometheus:
+		w.Prometheus = true
 	}
 	return t.inventory.Takeover(ctx, w)
 }

@@ -2,9 +2,17 @@
 package all
 
 import (
+	"slices"
+
+	"github.com/pgctrl/pgctrl/configs/monitoring"
 	"github.com/pgctrl/pgctrl/pkg/controllers"
+	"github.com/pgctrl/pgctrl/pkg/controllers/backup"
 	"github.com/pgctrl/pgctrl/pkg/controllers/databases"
+	"github.com/pgctrl/pgctrl/pkg/controllers/dns"
 	"github.com/pgctrl/pgctrl/pkg/controllers/haproxy"
+	"github.com/pgctrl/pgctrl/pkg/controllers/log"
+	"github.com/pgctrl/pgctrl/pkg/controllers/monitor"
+	"github.com/pgctrl/pgctrl/pkg/controllers/operations"
 	"github.com/pgctrl/pgctrl/pkg/controllers/pgbouncer"
 	"github.com/pgctrl/pgctrl/pkg/controllers/postgres"
 	"github.com/pgctrl/pgctrl/pkg/controllers/reuse"
@@ -24,6 +32,21 @@ func Concerns() []controllers.Controller {
 		haproxy.New(),
 		vip.New(),
 		databases.New(),
+		dns.New(),
+		backup.New(),
+		monitor.New(),
+		operations.New(),
+	}
+}
+
+// Shared are the controllers of programs that the clusters on a node share.
+func Shared() []controllers.Controller {
+	return []controllers.Controller{
+		dns.NewServer(),
+		monitor.NewOfNodes(),
+		monitor.NewServer(monitor.Rules{"pgctrl.yml": []byte(monitoring.Rules())}),
+		log.NewShippers(),
+		log.NewStores(),
 	}
 }
 
@@ -36,5 +59,5 @@ func Concerned(s kv.Snapshot, l keys.Layout, cluster string, before []kv.KV) []s
 // engine asks them.
 func All() []controllers.Controller {
 	concerns := reuse.Answers(Concerns()...)
-	return append(concerns, status.New(concerns...))
+	return slices.Concat(concerns, Shared(), []controllers.Controller{status.New(concerns...)})
 }

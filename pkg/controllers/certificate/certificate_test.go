@@ -277,7 +277,7 @@ func TestAuthorityLost(t *testing.T) {
 func TestOlderAgents(t *testing.T) {
 	w := newWorld(t, "{}")
 	e, _ := w.Get(l.AliveKey("pg3"))
-	controllertest.Put(w.Map, e.Key, strings.Replace(string(e.Value), `"plan_schema":3`, `"plan_schema":2`, 1))
+	controllertest.Put(w.Map, e.Key, strings.Replace(string(e.Value), `"plan_schema":4`, `"plan_schema":2`, 1))
 	w.set("tls: allow\n")
 	for _, c := range both {
 		r := w.plan(c)

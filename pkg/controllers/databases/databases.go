@@ -48,10 +48,10 @@ func (Controller) Name() string { return Concern }
 func (Controller) Inputs() []controllers.Access {
 	in := append(topology.Inputs(), twins.Inputs()...)
 	// A role is closed when nobody's plan names its password any more.
-	for _, concern := range []string{topology.Concern, topology.Pooler} {
+	for _, concern := range []string{topology.Concern, topology.Pooler, topology.Monitor} {
 		in = append(in, controllers.Access{Family: keys.Observed, Part: concern})
 	}
-	in = append(in, controllers.Access{Family: keys.Plan, Part: topology.Pooler})
+	in = append(in, controllers.Access{Family: keys.Plan, Part: topology.Pooler}, controllers.Access{Family: keys.Plan, Part: topology.Monitor})
 	for _, kind := range []string{users, databases} {
 		in = append(in, controllers.Access{Family: keys.Desired, Part: kind}, controllers.Access{Family: keys.Defaults, Part: kind})
 	}

@@ -117,17 +117,17 @@ func plans(in controllers.Input, t *topology.Topology, admin int64, tls *certifi
 		if !able.users && len(t.Docs.PgBouncer.Users) > 0 {
 			old = append(old, m.Node)
 		}
-		look := lookups(in, t, m.Node)
+		look, looks := lookups(in, t, m.Node), looking(in)
 		p := t.Plan(m.Node, version.String())
 		p.Resources = plan.Resources{plan.Unit{
 			Unit: "pgbouncer@" + in.Cluster + ".service", Program: plan.Pooler,
 			Files: []plan.File{
 				{Path: configFile(in.Cluster), Mode: "0640", Owner: "root:postgres", Content: render(in.Layout, t, m.Node, look[0].Role.Role, able, tls)},
-				{Path: authFile(in.Cluster), Mode: "0640", Owner: "root:postgres", Content: authContent(look)},
+				{Path: authFile(in.Cluster), Mode: "0640", Owner: "root:postgres", Content: authContent(look, looks)},
 			},
 		}}
 		p.Secrets = map[string]int64{Superuser: admin}
-		for _, r := range look {
+		for _, r := range append(look, looks...) {
 			p.Secrets[r.Secret] = r.Revision
 		}
 		tls.In(&p)
@@ -154,6 +154,19 @@ func lookups(in controllers.Input, t *topology.Topology, node string) []twins.Na
 		}
 	}
 	return []twins.Named{*use, *other}
+}
+
+// looking are the roles that exporters log in to the console as: both while one takes over
+// from the other, because exporters move when the poolers know it.
+func looking(in controllers.Input) []twins.Named {
+	var out []twins.Named
+	now, former := twins.Monitor.Exist(in)
+	for _, r := range []*twins.Named{now, former} {
+		if r != nil {
+			out = append(out, *r)
+		}
+	}
+	return out
 }
 
 // The first PgBouncer that can do a thing. Not known is the careful answer.

@@ -22,6 +22,7 @@ func cluster(t testing.TB, name, cluster, leader string) *kv.Map {
 	controllertest.Put(m, "/pg/"+cluster+"/leader", leader)
 	controllertest.Settle(t, postgres.New(), m, cluster)
 	controllertest.Put(m, keys.Default.Secret(cluster, "pooler"), "hush")
+	controllertest.Put(m, keys.Default.Secret(cluster, "monitor"), "hush")
 	return m
 }
 

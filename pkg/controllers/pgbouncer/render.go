@@ -55,6 +55,7 @@ func render(l keys.Layout, t *topology.Topology, node, role string, able feature
 		PostgresPort     int
 		Prepared         bool
 		TLS              *certificate.Use
+		Looks            string
 	}{
 		Layout: l, Cluster: t.Docs.Name, Node: node, Doc: &t.Docs.PgBouncer,
 		Databases: entries(t.Docs.PgBouncer.Databases),
@@ -62,6 +63,7 @@ func render(l keys.Layout, t *topology.Topology, node, role string, able feature
 		AuthFile: authFile(t.Docs.Name), Role: role, PostgresPort: t.Formed.Port,
 		Prepared: able.prepared,
 		TLS:      tls,
+		Looks:    twins.Monitor[0].Role + ", " + twins.Monitor[1].Role,
 	}
 	if able.users {
 		v.Users = entries(t.Docs.PgBouncer.Users)
@@ -93,12 +95,15 @@ func configFile(cluster string) string { return directory + "/" + cluster + ".in
 func authFile(cluster string) string { return directory + "/" + cluster + ".users" }
 
 // authContent is PgBouncer's own list of users.
-func authContent(lookups []twins.Named) string {
+func authContent(lookups, looks []twins.Named) string {
 	// The superuser only logs in here; towards PostgreSQL the operating system vouches
 	// for the program (peer). The others log in there, for which a verifier is not enough.
 	out := line(Superuser, plan.SecretRef(Superuser, plan.FormatVerifier))
 	for _, r := range lookups {
 		out += line(r.Role.Role, plan.SecretRef(r.Secret, plan.FormatUserlist))
+	}
+	for _, r := range looks { // at the console, and towards PostgreSQL not from here
+		out += line(r.Role.Role, plan.SecretRef(r.Secret, plan.FormatVerifier))
 	}
 	return out
 }

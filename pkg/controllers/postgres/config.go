@@ -26,7 +26,7 @@ var baseParameters = map[string]any{
 	"wal_retrieve_retry_interval": "1s",
 	// Switching archiving on later would cost a restart; this archives nothing.
 	"archive_mode":    "on",
-	"archive_command": "/bin/true",
+	"archive_command": archivesNothing,
 
 	"password_encryption": "scram-sha-256",
 	"track_io_timing":     "on",
@@ -42,8 +42,9 @@ var baseParameters = map[string]any{
 
 // dynamicConfig is Patroni's dynamic configuration: the bootstrap section of the
 // file and what the leader's agent keeps in force afterwards are this one answer.
-func dynamicConfig(p *desired.Postgres) map[string]any {
+func dynamicConfig(p *desired.Postgres, archiving map[string]any) map[string]any {
 	parameters := maps.Clone(baseParameters)
+	maps.Copy(parameters, archiving)
 	for name, value := range p.Parameters {
 		parameters[name] = setting(value)
 	}
@@ -216,7 +217,7 @@ func newcomer(in controllers.Input, t *topology.Topology, node string, r *observ
 		return false
 	}
 	switch m.State {
-	case "creating replica", "initializing new cluster", "initdb failed":
+	case "creating replica", "initializing new cluster", "initdb failed", "running custom bootstrap script", "custom bootstrap failed":
 		return true
 	}
 	return m.Role == patroni.Uninitialized

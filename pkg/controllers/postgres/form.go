@@ -36,6 +36,9 @@ func form(in controllers.Input, t *topology.Topology) ([]controllers.Output, []o
 		if _, alive := t.Alive(m.Node); alive && m.CanLead() && first == nil {
 			first = m
 		}
+		if d := &t.Docs.Restore; d.On() && d.Repository == desired.RepositoryLocal {
+			break // nobody but the first has that folder
+		}
 	}
 	if v == 0 || first == nil {
 		return nil, cs

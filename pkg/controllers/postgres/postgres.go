@@ -8,6 +8,7 @@ package postgres
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/pgctrl/pgctrl/pkg/controllers"
@@ -58,8 +59,17 @@ func (Controller) Inputs() []controllers.Access {
 	return append(slices.Concat(topology.Inputs(), certificate.Inputs(), twins.Inputs()),
 		controllers.Access{Family: keys.Desired, Part: "hba"},
 		controllers.Access{Family: keys.Defaults, Part: "hba"},
+		controllers.Access{Family: keys.Desired, Part: "restore"},
+		controllers.Access{Family: keys.Defaults, Part: "restore"},
+		controllers.Access{Family: keys.Secrets, Part: keys.RestorePassphrase},
+		controllers.Access{Family: keys.Secrets, Part: keys.RestoreS3Key},
+		controllers.Access{Family: keys.Secrets, Part: keys.RestoreS3Secret},
 		controllers.Access{Family: keys.PatroniKey, Part: "initialize"},
 		controllers.Access{Family: keys.PatroniKey, Part: "config"},
+		// Whether PostgreSQL archives; of secrets it wants those of an object store, which
+		// twins.Inputs has.
+		controllers.Access{Family: keys.Desired, Part: topology.Backup},
+		controllers.Access{Family: keys.Defaults, Part: topology.Backup},
 		// A member is stopped after nobody is led to it any more.
 		controllers.Access{Family: keys.Plan, Part: topology.Proxy},
 		controllers.Access{Family: keys.Observed, Part: topology.Proxy},
@@ -82,7 +92,7 @@ func (Controller) Outputs() []controllers.Access {
 
 // Plan implements controllers.Controller.
 func (Controller) Plan(in controllers.Input) (controllers.Result, error) {
-	t, cs, ok := topology.Load(in, "members", "postgres", "hba")
+	t, cs, ok := topology.Load(in, "members", "postgres", "hba", "restore")
 	cs = append(cs, t.UnmanagedConditions(in.Layout)...)
 	if ok && t.Removing {
 		return removeAll(in, t, cs), nil
@@ -162,7 +172,7 @@ func secretRevisions(in controllers.Input) (map[string]int64, []observed.Conditi
 
 // plans are the plans of all members that may have one now, by node.
 func plans(in controllers.Input, t *topology.Topology, revisions map[string]int64, tls *certificate.Use) (map[string]plan.Plan, []observed.Condition) {
-	config := dynamicConfig(&t.Docs.Postgres)
+	config := dynamicConfig(&t.Docs.Postgres, archiving(in, t))
 	forgotten := forgottenParameters(in, t)
 	want := map[string]plan.Plan{}
 	var waiting []observed.Condition
@@ -172,19 +182,28 @@ func plans(in controllers.Input, t *topology.Topology, revisions map[string]int6
 			waiting = append(waiting, c)
 			continue
 		}
+		from, c, ok := restoreOf(in, t, m.Name)
+		if !ok {
+			waiting = append(waiting, c)
+			continue
+		}
+		files := []plan.File{{
+			Path: directory + "/" + in.Cluster + ".yml", Mode: "0640", Owner: "root:postgres",
+			Content: render(in, t, m, config, tls, from),
+		}}
+		if from != nil {
+			files = append(files, from.Config)
+		}
 		p.Resources = plan.Resources{
-			plan.Unit{
-				Unit: "patroni@" + in.Cluster + ".service", Program: "patroni",
-				Files: []plan.File{{
-					Path: directory + "/" + in.Cluster + ".yml", Mode: "0640", Owner: "root:postgres",
-					Content: render(in, t, m, config, tls),
-				}},
-			},
+			plan.Unit{Unit: "patroni@" + in.Cluster + ".service", Program: "patroni", Files: files},
 			plan.Patroni{Patroni: t.Formed.Scope, Config: withDropped(withForgotten(config, forgotten), &t.Docs.Postgres)},
 		}
 		p.Secrets = map[string]int64{}
 		for _, name := range plan.SecretNames(p.Resources) {
 			p.Secrets[name] = revisions[name]
+		}
+		if from != nil {
+			maps.Copy(p.Secrets, from.secrets)
 		}
 		tls.In(&p)
 		want[m.Node] = p

@@ -33,6 +33,7 @@ var file = template.Must(template.New("patroni.yml").Delims("[[", "]]").Funcs(te
 	"q":      quote,
 	"yaml":   yaml,
 	"secret": func(name string) string { return plan.SecretRef(name, plan.FormatYAML) },
+	"bin":    desired.BinDir,
 	"join":   func(host string, port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) },
 }).Parse(source))
 
@@ -50,6 +51,10 @@ type view struct {
 	Tags     map[string]any
 	Watchdog string
 	TLS      *certificate.Use
+	// Restore is how it begins, when not empty.
+	Restore *restoring
+	// Repository is what a replica takes out of it.
+	Repository fromRepository
 	// Replicator and Rewind are whom this node logs in as.
 	Replicator, Rewind twins.Role
 	// AllV4 or its IPv6 sister is where the REST API listens.
@@ -57,10 +62,11 @@ type view struct {
 }
 
 // render is the content of one member's file.
-func render(in controllers.Input, t *topology.Topology, m *desired.Member, dynamic map[string]any, tls *certificate.Use) string {
+func render(in controllers.Input, t *topology.Topology, m *desired.Member, dynamic map[string]any, tls *certificate.Use, from *restoring) string {
 	v := view{
 		Layout: in.Layout, Cluster: t.Docs.Name, Member: m, HBA: HBARules(t.Docs, t.Members, m.Offline), Formed: t.Formed,
-		Dynamic: dynamic, Tags: tags(m), Watchdog: t.Docs.Postgres.Watchdog, All: "0.0.0.0", TLS: tls,
+		Dynamic: dynamic, Tags: tags(m), Watchdog: t.Docs.Postgres.Watchdog, All: "0.0.0.0", TLS: tls, Restore: from,
+		Repository: repositoryOf(in, t, m),
 		Replicator: twins.Replicator[0], Rewind: twins.Rewind[0],
 	}
 	if use, _ := twins.Replicator.Use(in, t, m.Node, Concern); use != nil {

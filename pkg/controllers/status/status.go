@@ -30,6 +30,9 @@ func (Controller) Name() string { return "status" }
 func (c Controller) Inputs() []controllers.Access {
 	in := []controllers.Access{
 		{Family: keys.Plan}, {Family: keys.Observed}, {Family: keys.Primary}, {Family: keys.PatroniKey}, {Family: keys.Election},
+		// What goes on; how far it is, the results say, and a status with that would be
+		// written with every step of it.
+		{Family: keys.Operations},
 		// All documents, not only those that somebody plans from: a key in the wrong
 		// place is to be shown.
 		{Family: keys.Desired}, {Family: keys.Defaults},
@@ -69,7 +72,8 @@ func (c Controller) Plan(in controllers.Input) (controllers.Result, error) {
 }
 
 // Still is the status without what changes by itself: lag moves with every write,
-// and which server plans is nothing about the cluster. Idle clusters write nothing (R8).
+// progress while a node works, the next backup with the clock, and which server plans is nothing about the cluster. Idle
+// clusters write nothing (R8).
 func Still(s status.ClusterStatus) status.ClusterStatus {
 	s.Controller, s.Standbys = "", nil
 	s.Conditions = slices.DeleteFunc(slices.Clone(s.Conditions), func(c status.Condition) bool {
@@ -78,6 +82,15 @@ func Still(s status.ClusterStatus) status.ClusterStatus {
 	s.Members = slices.Clone(s.Members)
 	for i := range s.Members {
 		s.Members[i].Lag = nil
+	}
+	if s.Backups != nil {
+		b := *s.Backups
+		b.Due = nil
+		s.Backups = &b
+	}
+	s.Operations = slices.Clone(s.Operations)
+	for i := range s.Operations {
+		s.Operations[i].Progress = nil
 	}
 	return s
 }

@@ -12,7 +12,7 @@ import (
 // Concerned names the clusters, other than the given one, that a change of its
 // documents may concern, because they have something on one of its nodes: those where
 // it is now, and those that the documents as they were before the change named; or
-// because they want the same virtual address.
+// because they want the same virtual address, or names that are the cluster's now.
 func Concerned(s kv.Snapshot, l keys.Layout, cluster string, before []kv.KV) []string {
 	nodes := desired.Load(s, l, cluster, "members").ProxyNodes()
 	for _, e := range before {
@@ -27,8 +27,19 @@ func Concerned(s kv.Snapshot, l keys.Layout, cluster string, before []kv.KV) []s
 	for _, v := range vips(s, l, cluster, before) {
 		out = append(out, Rivals(s, l, cluster, v)...)
 	}
+	out = append(out, whoseName(s, l, cluster)...)
 	slices.Sort(out)
 	return slices.Compact(out)
+}
+
+// whoseName finds the cluster that a name leads to while no cluster is called so:
+// pg-test-replica and pg-test-2 are pg-test's.
+func whoseName(s kv.Snapshot, l keys.Layout, name string) []string {
+	i := strings.LastIndexByte(name, '-')
+	if i <= 0 || len(s.Range(l.ClusterDoc(name[:i], "members/"))) == 0 {
+		return nil
+	}
+	return []string{name[:i]}
 }
 
 // vips are the virtual addresses that the cluster's documents name, now and before

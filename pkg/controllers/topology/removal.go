@@ -17,9 +17,18 @@ const Proxy = "haproxy"
 // Pooler is the concern whose programs stand between the two, on the members' nodes.
 const Pooler = "pgbouncer"
 
+// Monitor is the concern whose exporters look at both.
+const Monitor = "monitor"
+
 // Databases is the concern that makes the role and the function by which poolers know
 // who may log in.
 const Databases = "databases"
+
+// Backup is the concern by which a member's PostgreSQL is archived, and its program.
+const (
+	Backup        = "backup"
+	BackupProgram = "pgbackrest"
+)
 
 // Stored is a node's plan as etcd has it, and the node's newest answer to it.
 type Stored struct {
@@ -55,6 +64,10 @@ func (s *Stored) Delete() controllers.Output {
 // Stored reads one node's plan of a concern; nil when there is none that can be
 // read. The controller declares plans and reports of the concern.
 func (t *Topology) Stored(in controllers.Input, node, concern string) *Stored {
+	return storedOf(in, node, concern)
+}
+
+func storedOf(in controllers.Input, node, concern string) *Stored {
 	key := in.Layout.PlanKey(node, in.Cluster, concern)
 	s := &Stored{Node: node, Key: key, Whole: rollout.Whole(in.Snapshot, key)}
 	e, ok := kv.GetShort(in.Snapshot, key)
@@ -74,10 +87,16 @@ func (t *Topology) Stored(in controllers.Input, node, concern string) *Stored {
 
 // AllStored reads the plans of a concern on whatever node they are, by node.
 func (t *Topology) AllStored(in controllers.Input, concern string) []*Stored {
+	return AllStored(in, concern)
+}
+
+// AllStored reads the plans of a concern, of what the controller is asked about, on
+// whatever node they are, by node.
+func AllStored(in controllers.Input, concern string) []*Stored {
 	var out []*Stored
 	for _, e := range PlansOf(in, concern) {
 		ref, _ := in.Layout.Parse(e.Key)
-		if s := t.Stored(in, ref.Node, concern); s != nil {
+		if s := storedOf(in, ref.Node, concern); s != nil {
 			out = append(out, s)
 		}
 	}

@@ -25,7 +25,7 @@ func (t *Topology) Rollout(in controllers.Input, concern string, want map[string
 		n := rollout.Node{Name: name, Want: p, Alive: alive, Leads: t.Leads(name)}
 		key := in.Layout.PlanKey(name, in.Cluster, concern)
 		if err := n.Load(in.Snapshot, key, in.Layout.ObservedKey(name, in.Cluster, concern)); err != nil {
-			cs = append(cs, newerPlan(key, err))
+			cs = append(cs, NewerPlan(key, err))
 			continue
 		}
 		n.Empty = empty(name, n.Report)
@@ -55,7 +55,7 @@ func (t *Topology) AtOnce(in controllers.Input, concern string, want map[string]
 		key := in.Layout.PlanKey(name, in.Cluster, concern)
 		if e, ok := kv.GetShort(in.Snapshot, key); ok {
 			if _, err := plan.ReadShort(e.Value); errors.Is(err, plan.ErrSchema) {
-				cs = append(cs, newerPlan(key, err))
+				cs = append(cs, NewerPlan(key, err))
 				continue
 			}
 		}
@@ -65,9 +65,9 @@ func (t *Topology) AtOnce(in controllers.Input, concern string, want map[string]
 	return out, cs
 }
 
-// newerPlan says that a plan was written by a newer program, which an older one must
+// NewerPlan says that a plan was written by a newer program, which an older one must
 // not replace.
-func newerPlan(key string, err error) observed.Condition {
+func NewerPlan(key string, err error) observed.Condition {
 	return observed.Condition{
 		Type: observed.Planned, Status: observed.False, Reason: observed.UnsupportedSchema, Key: key,
 		Message: err.Error() + "; the plan is left as it is",

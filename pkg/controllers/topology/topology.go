@@ -40,7 +40,7 @@ func Inputs() []controllers.Access {
 	return in
 }
 
-var allKinds = []string{"members", "pgbouncer", "postgres", "services", "vip"}
+var allKinds = []string{"members", "monitor", "pgbouncer", "postgres", "services", "vip"}
 
 // Topology is one cluster as the controllers see it.
 type Topology struct {
@@ -84,7 +84,7 @@ func Load(in controllers.Input, kinds ...string) (t *Topology, cs []observed.Con
 	}
 	t.Store, ok = observed.Read[observed.Store](in.Snapshot, in.Layout.StoreKey())
 	if !ok || t.Store.Incarnation == "" || len(t.Store.Endpoints) == 0 {
-		return t, []observed.Condition{noStore(in.Layout.StoreKey())}, false
+		return t, []observed.Condition{NoStore(in.Layout.StoreKey())}, false
 	}
 	cs = append(problems(in, kinds), t.members(in)...)
 	for _, c := range cs {
@@ -95,7 +95,8 @@ func Load(in controllers.Input, kinds ...string) (t *Topology, cs []observed.Con
 	return t, cs, true
 }
 
-func noStore(key string) observed.Condition {
+// NoStore says that nothing can be planned in this etcd yet.
+func NoStore(key string) observed.Condition {
 	return observed.Condition{
 		Type: observed.Planned, Status: observed.False, Reason: observed.NotPlanned, Key: key,
 		Message: "this etcd has no identity or endpoints yet, which plans need",

@@ -27,9 +27,13 @@ func (p Pair) open(in controllers.Input, t *topology.Topology, now, former Named
 			out = append(out, user{node, why, next})
 		}
 	}
+	planned := false
+	for _, concern := range p.users() {
+		planned = planned || len(t.AllStored(in, concern)) > 0
+	}
 	for _, m := range t.Members {
 		if has(in, t, m.Node, now) {
-			if _, settled := login(in, t, m.Node, now); !settled && len(p.users()) == 0 {
+			if _, settled := login(in, t, m.Node, now); !settled && !planned {
 				add(m.Node, "who read its password just before", "")
 			}
 			continue
@@ -44,7 +48,7 @@ func (p Pair) open(in controllers.Input, t *topology.Topology, now, former Named
 	for _, concern := range p.users() {
 		for _, s := range t.AllStored(in, concern) {
 			switch _, uses := s.Head.Secrets[former.Secret]; {
-			case s.Head.Removal != nil:
+			case s.Head.Removal != nil, p == Monitor && nobodyLooks(s):
 			case uses:
 				add(s.Node, concern+" uses it", "")
 			case !inForce(s):
@@ -54,6 +58,19 @@ func (p Pair) open(in controllers.Input, t *topology.Topology, now, former Named
 	}
 	slices.SortFunc(out, func(a, b user) int { return strings.Compare(a.node, b.node) })
 	return out
+}
+
+// nobodyLooks reports that a plan of monitor runs no exporter on its node: there is no
+// member, or no program. Neither will ever say that it has moved to another password.
+func nobodyLooks(s *topology.Stored) bool {
+	if s.Head.Cluster.Member == "" {
+		return true
+	}
+	if s.Report == nil || s.Report.Plan != s.Revision {
+		return false
+	}
+	c, said := s.Report.Condition(observed.Applied)
+	return said && c.Reason == observed.MissingProgram
 }
 
 // inForce reports whether everything that a plan asks of a host is so, as far as it can

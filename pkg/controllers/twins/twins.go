@@ -65,8 +65,10 @@ func (p Pair) users() []string {
 		return []string{topology.Concern}
 	case Pooler:
 		return []string{topology.Pooler}
+	case Monitor:
+		return []string{topology.Monitor}
 	}
-	return nil // whoever watches PostgreSQL reads the password each time
+	return nil
 }
 
 // Inputs is what the functions here read, beside topology.Inputs.

@@ -1,12 +1,14 @@
 package files
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"os/user"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 // owner is a user and group as numbers.
@@ -43,6 +45,21 @@ func lookup(s string) (owner, error) {
 		}
 	}
 	return o, nil
+}
+
+// Credential is what a process runs with as a user; nil where this program is not root, as in
+// tests, and everything runs as whoever runs it.
+func Credential(name string) (*syscall.Credential, error) {
+	if os.Geteuid() != 0 {
+		return nil, nil
+	}
+	u, err := user.Lookup(name)
+	if err != nil {
+		return nil, err
+	}
+	uid, errU := strconv.ParseUint(u.Uid, 10, 32)
+	gid, errG := strconv.ParseUint(u.Gid, 10, 32)
+	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, errors.Join(errU, errG)
 }
 
 // ParseMode reads a mode as plans write it, "0640".

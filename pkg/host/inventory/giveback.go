@@ -19,6 +19,8 @@ type Taken struct {
 	// Active and Enabled: it ran; it would have been started at boot.
 	Active  bool `json:"active,omitempty"`
 	Enabled bool `json:"enabled,omitempty"`
+	// Adopted: it was not stopped but used, so giving it back may mean stopping it.
+	Adopted bool `json:"adopted,omitempty"`
 	// Files are the files that were changed, as they were.
 	Files files.Snapshot `json:"files,omitempty"`
 }
@@ -128,6 +130,16 @@ func (h *Host) giveBack(ctx context.Context, t Taken) (string, error) {
 	}
 	if t.Active && !running(st) {
 		if err := h.Systemd.Start(ctx, t.Unit); err != nil {
+			return "", err
+		}
+	}
+	if t.Adopted && !t.Enabled && st.Enabled() {
+		if err := h.Systemd.Disable(ctx, t.Unit); err != nil {
+			return "", err
+		}
+	}
+	if t.Adopted && !t.Active && running(st) {
+		if err := h.Systemd.Stop(ctx, t.Unit); err != nil {
 			return "", err
 		}
 	}

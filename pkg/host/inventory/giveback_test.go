@@ -1,6 +1,7 @@
 package inventory
 
 import (
+	"context"
 	"errors"
 	"path/filepath"
 	"strings"
@@ -66,5 +67,38 @@ func TestGiveBackLeavesWhatIsSomebodysOwn(t *testing.T) {
 	}
 	if got := m.read("/etc/postgresql/15/main/start.conf"); !strings.HasPrefix(got, "manual") {
 		t.Errorf("start.conf is %q", got)
+	}
+}
+
+// TestGiveBackAdopted: a service that was used and not stopped is as it was found.
+func TestGiveBackAdopted(t *testing.T) {
+	const unit = "dnsmasq.service"
+	for name, was := range map[string]bool{"it ran": true, "it did not": false} {
+		m := newMachine(t)
+		m.Record = filepath.Join(t.TempDir(), "takeover.json")
+		m.start(unit, unit)
+		if !was {
+			for _, f := range []func(context.Context, string) error{m.systemd.Stop, m.systemd.Disable} {
+				if err := f(t.Context(), unit); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		for range 2 { // the second time it runs, whatever was before
+			if _, err := m.Takeover(t.Context(), Wants{Adopt: unit}); err != nil {
+				t.Fatal(err)
+			}
+			for _, f := range []func(context.Context, string) error{m.systemd.Start, m.systemd.Enable} {
+				if err := f(t.Context(), unit); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if _, err := m.GiveBack(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if st, _ := m.systemd.Status(t.Context(), unit); st.Active() != was || st.Enabled() != was {
+			t.Errorf("%s: %+v", name, st)
+		}
 	}
 }

@@ -95,17 +95,20 @@ type program struct {
 	args         []string
 }
 
+// grafana says where programs come from that Debian has not.
+const grafana = "   (from Grafana's archive, apt.grafana.com: docs/LOGS.md)"
+
 // programs are those that the stack uses, in the order that `pgagent check` shows.
 var programs = []program{
 	{"patroni", "/usr/bin/patroni", "patroni", []string{"--version"}},
 	{"haproxy", "/usr/sbin/haproxy", "haproxy", []string{"-v"}},
 	{"pgbouncer", "/usr/sbin/pgbouncer", "pgbouncer", []string{"--version"}},
 	{"pgbackrest", "/usr/bin/pgbackrest", "pgbackrest", []string{"version"}},
-	{"dnsmasq", "/usr/sbin/dnsmasq", "dnsmasq-base", []string{"--version"}},
+	{"dnsmasq", "/usr/sbin/dnsmasq", "dnsmasq", []string{"--version"}},
 	{"prometheus", "/usr/bin/prometheus", "prometheus", []string{"--version"}},
 	{"postgres_exporter", "/usr/bin/prometheus-postgres-exporter", "prometheus-postgres-exporter", []string{"--version"}},
-	{"pgbouncer_exporter", "/usr/bin/prometheus-pgbouncer-exporter", "prometheus-pgbouncer-exporter", []string{"--version"}},
-	{"promtail", "/usr/bin/promtail", "", []string{"--version"}},
+	{"promtail", "/usr/bin/promtail", "promtail" + grafana, []string{"--version"}},
+	{"loki", "/usr/bin/loki", "loki" + grafana, []string{"--version"}},
 }
 
 // number is the first thing in a program's answer that looks like a version.

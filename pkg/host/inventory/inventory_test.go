@@ -121,7 +121,7 @@ func TestMissing(t *testing.T) {
 	m := newMachine(t)
 	m.write("/usr/sbin/haproxy", "")
 	for name, want := range map[string]string{
-		"haproxy": "", "dnsmasq": "apt-get install -y dnsmasq-base", "postgresql-15": "apt-get install -y postgresql-15",
+		"haproxy": "", "dnsmasq": "apt-get install -y dnsmasq", "postgresql-15": "apt-get install -y postgresql-15",
 	} {
 		install, missing := m.Missing(name)
 		if install != want || missing != (want != "") {

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/pgctrl/pgctrl/pkg/host/systemd"
@@ -25,12 +26,17 @@ type Wants struct {
 	HAProxy bool
 	// PgBouncer says that the plan runs a PgBouncer of its own.
 	PgBouncer bool
+	// Adopt is a unit of the distribution that the plan uses as it is; empty: none.
+	Adopt string
+	// PostgresExporter and Prometheus say that the plan runs one of its own. Debian's
+	// exporter of PgBouncer needs no word: its unit is bound to Debian's pgbouncer.service.
+	PostgresExporter, Prometheus bool
 	// Ports are all other ports that must be free or ours.
 	Ports []int
 }
 
 // ours are the units that pgctrl itself runs: what they hold is not in the way.
-var ours = []string{"patroni@", "haproxy@", "pgbouncer@", "exporters@", "pgagent.service", "pgctrl-"}
+var ours = []string{"patroni@", "haproxy@", "pgbouncer@", "postgres-exporter@", "pgbouncer-exporter@", "pgagent.service", "pgctrl-"}
 
 func isOurs(unit string) bool {
 	for _, o := range ours {
@@ -59,22 +65,19 @@ func (h *Host) Takeover(ctx context.Context, w Wants) ([]string, error) {
 			}
 		}
 	}
-	if w.HAProxy {
-		said, err := h.takeService(ctx, service{
-			unit: "haproxy.service", pkg: "haproxy", files: []string{"/etc/haproxy/haproxy.cfg", "/etc/default/haproxy"},
-		})
+	for _, s := range w.services() {
+		said, err := h.takeService(ctx, s)
 		did = append(did, said...)
 		if err != nil {
 			return did, err
 		}
 	}
-	if w.PgBouncer {
-		said, err := h.takeService(ctx, service{
-			unit: "pgbouncer.service", pkg: "pgbouncer",
-			files: []string{"/etc/pgbouncer/pgbouncer.ini", "/etc/pgbouncer/userlist.txt", "/etc/default/pgbouncer"},
-		})
-		did = append(did, said...)
+	if w.Adopt != "" {
+		st, err := h.Systemd.Status(ctx, w.Adopt)
 		if err != nil {
+			return did, err
+		}
+		if err := h.note(Taken{Unit: w.Adopt, Active: running(st), Enabled: st.Enabled(), Adopted: true}); err != nil {
 			return did, err
 		}
 	}
@@ -132,6 +135,26 @@ type service struct {
 	files []string
 }
 
+// services are those in the way of a plan.
+func (w Wants) services() []service {
+	var out []service
+	if w.HAProxy {
+		out = append(out, service{"haproxy.service", "haproxy", []string{"/etc/haproxy/haproxy.cfg", "/etc/default/haproxy"}})
+	}
+	if w.PgBouncer {
+		out = append(out, service{"pgbouncer.service", "pgbouncer",
+			[]string{"/etc/pgbouncer/pgbouncer.ini", "/etc/pgbouncer/userlist.txt", "/etc/default/pgbouncer"}})
+	}
+	if w.PostgresExporter {
+		const exporter = "prometheus-postgres-exporter"
+		out = append(out, service{exporter + ".service", exporter, []string{"/etc/default/" + exporter}})
+	}
+	if w.Prometheus {
+		out = append(out, service{"prometheus.service", "prometheus", []string{"/etc/prometheus/prometheus.yml", "/etc/default/prometheus"}})
+	}
+	return out
+}
+
 // takeService stops and disables a service that nobody configured. One that
 // somebody did is left alone; if it holds a wanted port, free says so.
 func (h *Host) takeService(ctx context.Context, s service) ([]string, error) {
@@ -143,7 +166,7 @@ func (h *Host) takeService(ctx context.Context, s service) ([]string, error) {
 		return nil, nil
 	}
 	shipped, err := h.asShipped(s.pkg, s.files)
-	if err != nil || !shipped {
+	if err != nil || !shipped || h.overridden(s.unit) {
 		return nil, err
 	}
 	if err := h.note(Taken{Unit: s.unit, Active: running(st), Enabled: st.Enabled()}); err != nil {
@@ -156,6 +179,17 @@ func (h *Host) takeService(ctx context.Context, s service) ([]string, error) {
 		return nil, err
 	}
 	return []string{fmt.Sprintf("stopped and disabled %s, which had the package's own configuration", s.unit)}, nil
+}
+
+// overridden reports whether somebody gave a service settings past its package's files:
+// `systemctl edit` writes into these places.
+func (h *Host) overridden(unit string) bool {
+	for _, pattern := range []string{"/etc/systemd/system/" + unit, "/etc/systemd/system/" + unit + ".d/*.conf"} {
+		if found, err := filepath.Glob(h.path(pattern)); err == nil && len(found) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 func running(st systemd.State) bool {

@@ -168,3 +168,53 @@ func TestNoHAProxyInstalled(t *testing.T) {
 		t.Errorf("%v, %v", did, err)
 	}
 }
+
+// TestDefaultMonitoringIsStopped: what the packages of Prometheus and its exporter start,
+// as long as nobody changed what it does.
+func TestDefaultMonitoringIsStopped(t *testing.T) {
+	for unit, w := range map[string]Wants{"prometheus-postgres-exporter": {PostgresExporter: true}, "prometheus": {Prometheus: true}} {
+		setup := func() *machine {
+			m := newMachine(t)
+			files := []string{"/etc/default/" + unit}
+			if unit == "prometheus" {
+				files = append(files, "/etc/prometheus/prometheus.yml")
+			}
+			for _, f := range files {
+				m.write(f, "# nothing\n")
+			}
+			m.shipped(unit, files...)
+			m.start(unit+".service", unit+".service")
+			return m
+		}
+		m := setup()
+		if did, err := m.Takeover(t.Context(), w); err != nil || len(did) != 1 || !cmp.Equal(m.systemd.Acts(), []string{"stop " + unit + ".service", "disable " + unit + ".service"}) {
+			t.Errorf("%s: %v, %v", unit, did, err)
+		}
+		m = setup()
+		m.write("/etc/default/"+unit, "ARGS=--somebodys-own\n")
+		if did, err := m.Takeover(t.Context(), w); err != nil || len(did) != 0 || len(m.systemd.Acts()) != 0 {
+			t.Errorf("%s with settings of its own: %v, %v", unit, did, err)
+		}
+	}
+}
+
+// TestTakeoverLeavesWhatWasEdited: `systemctl edit` leaves the package's files as they are.
+func TestTakeoverLeavesWhatWasEdited(t *testing.T) {
+	for _, file := range []string{"", "/etc/systemd/system/prometheus.service.d/override.conf", "/etc/systemd/system/prometheus.service"} {
+		m := newMachine(t)
+		m.write("/etc/prometheus/prometheus.yml", "global:\n")
+		m.write("/etc/default/prometheus", "ARGS=\n")
+		m.shipped("prometheus", "/etc/default/prometheus", "/etc/prometheus/prometheus.yml")
+		m.start("prometheus.service", "prometheus.service")
+		if file != "" {
+			m.write(file, "[Service]\nEnvironment=X=1\n")
+		}
+		did, err := m.Takeover(t.Context(), Wants{Prometheus: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if st, _ := m.systemd.Status(t.Context(), "prometheus.service"); st.Active() != (file != "") {
+			t.Errorf("with %q: active %v, did %v", file, st.Active(), did)
+		}
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -102,6 +103,19 @@ func reach(listen string) (host, port string, err error) {
 		return "::1", port, nil
 	}
 	return host, port, nil
+}
+
+var dataDir = regexp.MustCompile(`(?m)^ +data_dir: "([^"]+)"$`)
+
+// DataDir is the data directory that a unit's configuration names; empty: none. The plan's
+// file is no YAML yet: its secrets are not in it.
+func DataDir(u plan.Unit) string {
+	for _, f := range u.Files {
+		if m := dataDir.FindStringSubmatch(f.Content); m != nil && isConfig(f.Path) {
+			return m[1]
+		}
+	}
+	return ""
 }
 
 // readLocal reads the file of a unit as it is in place now, secrets and all.

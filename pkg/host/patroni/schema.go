@@ -56,6 +56,10 @@ var localSchema = mapping(map[string]node{
 	"bootstrap": mapping(map[string]node{
 		"dcs": dynamicSchema, "initdb": value(list(any1)), "method": value(text), "pg_hba": value(list(text)),
 		"post_bootstrap": value(text), "post_init": value(text),
+		// A method of ours, by which a cluster begins with another one's backup.
+		"pgctrl": mapping(map[string]node{
+			"command": must(value(text)), "no_params": value(boolean), "recovery_conf": openMapping(nil),
+		}),
 	}),
 	"postgresql": must(openMapping(map[string]node{
 		"listen": must(value(listenAddress)), "connect_address": must(value(connectAddress)), "proxy_address": value(connectAddress),
@@ -66,6 +70,7 @@ var localSchema = mapping(map[string]node{
 		"parameters": openMapping(nil), "pg_hba": value(list(text)), "pg_ident": value(list(text)),
 		"pg_ctl_timeout": value(integer(1)), "use_pg_rewind": value(boolean), "use_slots": value(boolean),
 		"create_replica_methods": value(list(text)), "basebackup": value(any1), "callbacks": openMapping(nil),
+		"recovery_conf": openMapping(nil), "pgbackrest": mapping(map[string]node{"command": must(value(text))}),
 		"remove_data_directory_on_rewind_failure": value(boolean), "remove_data_directory_on_diverged_timelines": value(boolean),
 	})),
 	"watchdog": mapping(map[string]node{

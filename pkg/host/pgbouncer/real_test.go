@@ -16,6 +16,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/pgctrl/pgctrl/pkg/host/files"
 	"github.com/pgctrl/pgctrl/pkg/host/systemd/systemdtest"
 	"github.com/pgctrl/pgctrl/pkg/host/unit"
 	"github.com/pgctrl/pgctrl/pkg/observed"
@@ -69,7 +70,7 @@ func newRig(t *testing.T) *rig {
 			return errors.Join(r.systemd.Stop(ctx, name), r.systemd.Start(ctx, name))
 		},
 	})
-	as, err := r.program.runAs()
+	as, err := files.Credential(r.program.o.User)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +101,7 @@ func freePort(t *testing.T) int {
 func (r *rig) ini() string { return filepath.Join(r.dir, "etc/pg.ini") }
 
 func (r *rig) start() error {
-	as, _ := r.program.runAs()
+	as, _ := files.Credential(r.program.o.User)
 	// The unit runs as a user who may read what is root's and its group's.
 	for _, f := range []string{r.ini(), filepath.Join(r.dir, "etc/pg.users")} {
 		if err := os.Chmod(f, 0o644); err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/pgctrl/pgctrl/internal/pki/pkitest"
 	"github.com/pgctrl/pgctrl/pkg/host/certificate"
+	"github.com/pgctrl/pgctrl/pkg/host/files"
 	"github.com/pgctrl/pgctrl/pkg/observed"
 	"github.com/pgctrl/pgctrl/pkg/plan"
 )
@@ -45,7 +46,7 @@ func (r *rig) put(name string, content []byte) string {
 
 // own gives a file to whom PgBouncer runs as.
 func (r *rig) own(path string) error {
-	as, err := r.program.runAs()
+	as, err := files.Credential(r.program.o.User)
 	if err != nil {
 		return err
 	}

@@ -7,16 +7,15 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/pgctrl/pgctrl/pkg/host/files"
 	"github.com/pgctrl/pgctrl/pkg/host/unit"
 	"github.com/pgctrl/pgctrl/pkg/observed"
 	"github.com/pgctrl/pgctrl/pkg/plan"
@@ -42,7 +41,7 @@ func (p *Program) Validate(ctx context.Context, s unit.Staged) error {
 		return fmt.Errorf("validate %s: %w", path, err)
 	}
 	defer os.RemoveAll(dir)
-	as, err := p.runAs()
+	as, err := files.Credential(p.o.User)
 	if err != nil {
 		return fmt.Errorf("validate %s: %w", path, err)
 	}
@@ -100,20 +99,6 @@ func give(path string, as *syscall.Credential) error {
 		return nil
 	}
 	return os.Chown(path, int(as.Uid), int(as.Gid))
-}
-
-// runAs is whom the throwaway process runs as; nil: as the agent, which is not root.
-func (p *Program) runAs() (*syscall.Credential, error) {
-	if os.Geteuid() != 0 {
-		return nil, nil
-	}
-	u, err := user.Lookup(p.o.User)
-	if err != nil {
-		return nil, err
-	}
-	uid, errU := strconv.ParseUint(u.Uid, 10, 32)
-	gid, errG := strconv.ParseUint(u.Gid, 10, 32)
-	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, errors.Join(errU, errG)
 }
 
 // tryOut runs the process until it has answered or died.

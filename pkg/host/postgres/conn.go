@@ -116,11 +116,13 @@ func (c Config) LoadedAt(ctx context.Context) (at time.Time, err error) {
 // FileErrors lists what is wrong in the configuration files as they are on disk
 // now: settings that PostgreSQL would not take, and lines of pg_hba.conf and
 // pg_ident.conf that it can't read. PostgreSQL goes on with what it had, and would
-// not start with them. A setting that only waits for a restart is not wrong.
+// not start with them. A setting that only waits for a restart is not wrong, nor is one that
+// is gone from the files and waits for that: of such a one the text alone has the name.
 func (c Config) FileErrors(ctx context.Context) (found []string, err error) {
 	const settings = `select coalesce(f.sourcefile, ''), coalesce(f.sourceline, 0), coalesce(f.name || ': ', '') || f.error
 	  from pg_catalog.pg_file_settings f left join pg_catalog.pg_settings s on lower(s.name) = lower(f.name)
-	  where f.error is not null and not coalesce(s.pending_restart, false)`
+	  where f.error is not null and not coalesce(s.pending_restart, false)
+	    and not (f.name is null and exists (select from pg_catalog.pg_settings p where p.pending_restart and strpos(f.error, '"' || p.name || '"') > 0))`
 	// The document that a line came from stands behind it.
 	const hba = `select 'pg_hba.conf', coalesce(line_number, 0), coalesce(substring(lines[line_number] from '# (hba/[^ ]+)$') || ': ', '') || error
 	  from pg_catalog.pg_hba_file_rules,

@@ -279,3 +279,29 @@ func TestFileErrors(t *testing.T) {
 	s.write("pg_hba.conf", "local all postgres peer map=pgctrl\nhost all all nowhere banana\n")
 	check("work_mem", "pg_hba.conf line 2")
 }
+
+// TestFileErrorsOfWhatIsGone: a setting that needs a restart and is in no file any more waits
+// for that, as those of a recovery do that is over. Of it PostgreSQL names no setting.
+func TestFileErrorsOfWhatIsGone(t *testing.T) {
+	s := newServer(t)
+	auto, err := os.ReadFile(filepath.Join(s.data(), "postgresql.auto.conf"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.write("postgresql.auto.conf", string(auto)+"recovery_target_time = '2026-03-01 12:00:00+00'\nmax_prepared_transactions = 7\n")
+	s.start()
+	loaded, err := s.cfg.LoadedAt(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.write("postgresql.auto.conf", string(auto))
+	s.run("pg_ctl", "-D", s.data(), "reload")
+	for now := loaded; !now.After(loaded); {
+		if now, err = s.cfg.LoadedAt(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := s.cfg.FileErrors(t.Context()); err != nil || len(got) > 0 {
+		t.Errorf("%q, %v", got, err)
+	}
+}

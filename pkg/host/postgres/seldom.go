@@ -8,24 +8,31 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"go.uber.org/zap"
+
+	"github.com/pgctrl/pgctrl/pkg/observed"
 )
 
 // seldomEvery is how often what changes seldom is looked at, and only at the slow pace,
 // where nobody waits for the answer.
 const seldomEvery = 5 * time.Second
 
-// lookSeldom fills in State.Altered and ends sessions of roles that are gone. Whatever
-// PostgreSQL says to that, it answered, and that is what the state is about: only a
-// lost connection is an error.
+// lookSeldom fills in State.Altered and State.Archiving, and ends sessions of roles that
+// are gone. Whatever PostgreSQL says to that, it answered, and that is what the state is
+// about: only a lost connection is an error.
 func (w *Watcher) lookSeldom(ctx context.Context, s *State) error {
 	if !w.fast.Load() && s.At.Sub(w.seldomAt) >= seldomEvery {
 		w.seldomAt = s.At
 		ctx, cancel := context.WithTimeout(ctx, w.cfg.Timeout)
 		defer cancel()
+		archiving := func(ctx context.Context, _ *pgx.Conn) error { return w.lookArchiving(ctx, s) }
 		for _, l := range []struct {
 			what string
 			look func(context.Context, *pgx.Conn) error
-		}{{"what ALTER SYSTEM set is not known", w.altered.look}, {"sessions of dropped roles are not known", w.endOrphans}} {
+		}{
+			{"what ALTER SYSTEM set is not known", w.altered.look},
+			{"sessions of dropped roles are not known", w.endOrphans},
+			{"how far the archive is behind is not known", archiving},
+		} {
 			err := l.look(ctx, w.line.conn)
 			var said *pgconn.PgError
 			if err != nil && !errors.As(err, &said) {
@@ -36,7 +43,10 @@ func (w *Watcher) lookSeldom(ctx context.Context, s *State) error {
 			}
 		}
 	}
-	s.Altered = w.altered.names
+	if s.InRecovery {
+		w.archiving, w.archiveAt = observed.Archiving{}, time.Time{}
+	}
+	s.Altered, s.Archiving = w.altered.names, w.archiving
 	return nil
 }
 

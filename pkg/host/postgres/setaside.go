@@ -34,12 +34,8 @@ func SetAside(data, uid string) (where string, err error) {
 	} else if err != nil {
 		return "", fmt.Errorf("set aside %s: %w", data, err)
 	}
-	if pid := runsIn(data); pid > 0 {
-		return "", &plan.Refusal{
-			Reason:  observed.ApplyFailed,
-			Message: fmt.Sprintf("PostgreSQL (pid %d) still runs in %s", pid, data),
-			Next:    fmt.Sprintf("kill -INT %d (PostgreSQL stops at once and in order)", pid),
-		}
+	if err := StandsStill(data); err != nil {
+		return "", err
 	}
 	to := data + setAsideMark + uid[:min(8, len(uid))]
 	for i := 2; exists(to); i++ {
@@ -52,13 +48,48 @@ func SetAside(data, uid string) (where string, err error) {
 	case err != nil:
 		return "", fmt.Errorf("set aside: %w", err)
 	}
-	d, err := os.Open(filepath.Dir(data))
+	synced(filepath.Dir(data))
+	return to, nil
+}
+
+// synced brings a rename to the disk. One that is not there is undone by a crash of the host
+// and by nothing else.
+func synced(dir string) {
+	d, err := os.Open(dir)
 	if err != nil {
-		return to, nil // it is renamed; only a crash of the host could undo that
+		return
 	}
 	defer d.Close()
 	_ = d.Sync()
-	return to, nil
+}
+
+// StandsStill is a *plan.Refusal while a PostgreSQL runs in a data directory.
+func StandsStill(data string) error {
+	pid := runsIn(data)
+	if pid == 0 {
+		return nil
+	}
+	return &plan.Refusal{
+		Reason:  observed.ApplyFailed,
+		Message: fmt.Sprintf("PostgreSQL (pid %d) still runs in %s", pid, data),
+		Next:    fmt.Sprintf("kill -INT %d (PostgreSQL stops at once and in order)", pid),
+	}
+}
+
+// Move renames a data directory in which no PostgreSQL runs to a name that is free, on the
+// same file system.
+func Move(from, to string) error {
+	if err := StandsStill(from); err != nil {
+		return err
+	}
+	if exists(to) {
+		return fmt.Errorf("rename %s: %s is there already", from, to)
+	}
+	if err := os.Rename(from, to); err != nil {
+		return err
+	}
+	synced(filepath.Dir(to))
+	return nil
 }
 
 func exists(path string) bool {

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/pgctrl/pgctrl/pkg/observed"
 )
 
 // State is what was seen of a PostgreSQL at one moment.
@@ -39,6 +41,8 @@ type State struct {
 	// pg_basebackup that and a backup label, pg_rewind a label only, which PostgreSQL
 	// keeps as backup_label.old.
 	Data int64
+	// Archiving is a primary's, seldom asked. That it changes is no news, but for Late.
+	Archiving observed.Archiving
 	// Version is server_version_num, as in 150018.
 	Version int
 	// At is when the question was sent. Monotonic. What it says was true then or
@@ -51,6 +55,10 @@ func (s State) TakesWrites() bool { return s.Reachable && !s.InRecovery }
 
 // same ignores when.
 func (s State) same(o State) bool {
+	if s.Archiving.Late() != o.Archiving.Late() {
+		return false
+	}
+	s.Archiving, o.Archiving = observed.Archiving{}, observed.Archiving{}
 	s.At, o.At, s.recoveryAt, o.recoveryAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 	return s == o
 }
@@ -82,8 +90,10 @@ type Watcher struct {
 	last State
 	line *line // nil while there is none; Run's own but for wake
 
-	altered  altered // Run's own, as seldomAt
-	seldomAt time.Time
+	altered   altered // Run's own, as those below
+	seldomAt  time.Time
+	archiving observed.Archiving
+	archiveAt time.Time
 }
 
 type ask struct {

@@ -213,13 +213,21 @@ func TestSignals(t *testing.T) {
 // who subscribed; the connection to the bus is none the worse.
 func TestSystemdComesToTheBusAnew(t *testing.T) {
 	p := newPeer(t)
+	watched := make(chan struct{}) // before that a connection has nobody to tell
 	s := newSignals(nil, func(ctx context.Context) (*godbus.Conn, bool, error) {
+		<-watched
 		c, err := dialPeer(ctx, "unix:path="+p.path)
 		return c, true, err
 	})
 	defer s.Close()
 	told := make(chan struct{}, 100)
 	go s.Watch(t.Context(), "haproxy@c.service", func() { told <- struct{}{} })
+	for subs := 0; subs == 0; time.Sleep(time.Millisecond) {
+		s.mu.Lock()
+		subs = len(s.subs)
+		s.mu.Unlock()
+	}
+	close(watched)
 	<-p.subscribed
 	<-told
 	owner := func(before, now string) {

@@ -16,7 +16,10 @@ type State struct {
 	SubState      string
 	UnitFileState string // enabled, disabled, static, masked, masked-runtime ...
 	FragmentPath  string
-	Result        string // success, exit-code, signal ...
+	Result        string // success, exit-code, signal, watchdog ...
+	Description   string
+	// ExitStatus is what the main process ended with, of the last run.
+	ExitStatus int
 	// Began is when it last left the inactive state; zero when it never did.
 	Began    time.Time
 	MainPID  int

@@ -264,8 +264,11 @@ func (t *task) prove(ctx context.Context) error {
 	t.step("after prove")
 	tick := time.NewTicker(surviveEvery)
 	defer tick.Stop()
-	c := t.rec.Change
-	for end := time.Now().Add(t.opts.Survive); ; {
+	c, survive := t.rec.Change, t.opts.Survive
+	if s, says := t.prog.(Surviving); says && s.Survive() > 0 {
+		survive = min(survive, s.Survive())
+	}
+	for end := time.Now().Add(survive); ; {
 		st, err := t.opts.Systemd.Status(ctx, t.rec.Unit)
 		if err != nil {
 			return err
@@ -277,7 +280,7 @@ func (t *task) prove(ctx context.Context) error {
 			return fmt.Errorf("%s was stopped while its new configuration was being proven", t.rec.Unit)
 		case st.MainPID != c.PID:
 			// Restarted by a person: that process has read the new content as well.
-			c.PID, c.Restarts, end = st.MainPID, st.Restarts, time.Now().Add(t.opts.Survive)
+			c.PID, c.Restarts, end = st.MainPID, st.Restarts, time.Now().Add(survive)
 		case !time.Now().Before(end):
 			return nil
 		}

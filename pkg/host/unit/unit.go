@@ -83,6 +83,10 @@ type Outsider interface {
 	Outside(content map[string][]byte) string
 }
 
+// Surviving is a Program that says itself how long new content must live before it counts:
+// one that does everything it could die of before it answers needs no longer.
+type Surviving interface{ Survive() time.Duration }
+
 // Systemd is what the driver needs of it.
 type Systemd interface {
 	Status(ctx context.Context, unit string) (systemd.State, error)

@@ -248,6 +248,36 @@ func TestRemove(t *testing.T) {
 	}
 }
 
+// TestRemoveAdopted: what is ours goes, the program is told and runs on.
+func TestRemoveAdopted(t *testing.T) {
+	w := quick(t)
+	d := w.driver()
+	if err := files.AtomicWrite(w.file(), []byte("the administrator's"), 0o600, ""); err != nil {
+		t.Fatal(err)
+	}
+	u := w.unit("good")
+	u.Adopted = true
+	if err := d.Apply(t.Context(), u, 1); err != nil {
+		t.Fatal(err)
+	}
+	w.questions()
+	w.systemd.Acts()
+	for i, asked := range []string{"reload", ""} {
+		if err := d.Remove(t.Context(), w.unit("good"), 1); err != nil {
+			t.Fatal(err)
+		}
+		if st, _ := w.systemd.Status(t.Context(), unitUnderTest); !st.Active() || !st.Enabled() {
+			t.Errorf("time %d: unit: %+v", i, st)
+		}
+		if w.onDisk() != "the administrator's" {
+			t.Errorf("time %d: on disk: %q", i, w.onDisk())
+		}
+		if got := w.questions(); got != asked {
+			t.Errorf("time %d: the program was asked %q, expected %q", i, got, asked)
+		}
+	}
+}
+
 // A file that the unit no longer has goes with the change, and comes back with it.
 func TestDroppedFile(t *testing.T) {
 	w := quick(t)

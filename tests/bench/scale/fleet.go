@@ -62,7 +62,7 @@ func (f *fleet) documents(ctx context.Context) error {
 				put(layout.Node(node), "address: "+address(i, j)+"\n"),
 				put(layout.AliveKey(node), observed.Alive{
 					Schema: observed.Schema, Node: node, Address: address(i, j), MachineID: node, Version: "v1", PlanSchema: 1,
-					PostgreSQL: []int{15}, Programs: map[string]string{"patroni": "3.0.2", "haproxy": "2.6.12"},
+					PostgreSQL: []int{15}, Programs: map[string]string{"patroni": "3.0.2", "haproxy": "2.6.12", "pgbackrest": "2.45"},
 				}),
 				put(layout.ClusterDoc(cluster, "members/"+memberName(cluster, j)), "node: "+node+"\n"))
 		}

@@ -18,7 +18,7 @@ import (
 // addresses works with the agent's hardening and two capabilities, and the observer of
 // holders follows real hosts through a power cut and a boot.
 func TestDriversOnRealHosts(t *testing.T) {
-	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 8*time.Minute) // the image may have to be built
 	defer cancel()
 	l, err := Up(ctx, Options{Name: "labaddr", Subnet: "10.10.98.0/24", Hosts: []string{"pg1", "pg2"}, Fresh: true, Log: testWriter{t}})
 	if err != nil {
@@ -51,7 +51,7 @@ func installTest(t *testing.T, ctx context.Context, h *Host, driver string) {
 // signals it lives on, against a real systemd.
 func systemdDriver(t *testing.T, ctx context.Context, h *Host) {
 	installTest(t, ctx, h, "systemd")
-	for test, times := range map[string]int{"TestRealConforms": 4, "TestRealSignals": 1} {
+	for test, times := range map[string]int{"TestRealConforms": 4, "TestRealSignals": 1, "TestRealTransient": 1} {
 		out, err := h.Exec(ctx, "env", "PGCTRL_REAL_SYSTEMD=1", "/usr/local/bin/systemd.test", "-test.run=^"+test+"$", fmt.Sprint("-test.count=", times), "-test.short", "-test.v")
 		if err != nil || strings.Count(out, "--- PASS: "+test+" ") != times {
 			t.Errorf("%v: %s", err, out)

@@ -19,7 +19,7 @@ var testOptions = Options{Name: "labtest", Subnet: "10.10.99.0/24", Hosts: []str
 
 // TestLab walks through a lab's life on real machines. It fails, not skips, where a lab can't run: without one nothing that matters is tested.
 func TestLab(t *testing.T) {
-	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute) // the image may have to be built
+	ctx, cancel := context.WithTimeout(context.Background(), 8*time.Minute) // the image may have to be built
 	defer cancel()
 	options := testOptions
 	options.Log = testWriter{t}

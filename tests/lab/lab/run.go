@@ -121,14 +121,33 @@ func installTools(ctx context.Context, log *Log) error {
 	if !isFile(keyring) {
 		missing = append(missing, "debian-archive-keyring")
 	}
+	return aptInstall(ctx, missing, log)
+}
+
+// Install installs those Debian packages that the machine lacks.
+func Install(ctx context.Context, log *Log, packages ...string) error {
+	var missing []string
+	for _, p := range packages {
+		status, _ := run(ctx, "", "dpkg-query", "-W", "-f", "${Status}", p) // an unknown package is an error, and missing
+		if status != "install ok installed" {
+			missing = append(missing, p)
+		}
+	}
+	return aptInstall(ctx, missing, log)
+}
+
+func aptInstall(ctx context.Context, missing []string, log *Log) error {
 	if len(missing) == 0 {
 		return nil
 	}
 	log.Say("installing on this machine: %s", strings.Join(missing, " "))
-	if _, err := run(ctx, "", "apt-get", "update", "-qq"); err != nil {
+	// Two programs that install at one time, as the builds of the second stage do beside the
+	// tests, wait for one another.
+	const patiently = "DPkg::Lock::Timeout=300"
+	if _, err := run(ctx, "", "apt-get", "update", "-qq", "-o", patiently); err != nil {
 		return fmt.Errorf("apt-get update: %w", err)
 	}
-	install := append([]string{"DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-y", "-qq", "--no-install-recommends"}, missing...)
+	install := append([]string{"DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-y", "-qq", "-o", patiently, "--no-install-recommends"}, missing...)
 	if _, err := run(ctx, "", "env", install...); err != nil {
 		return fmt.Errorf("apt-get install %s: %w", strings.Join(missing, " "), err)
 	}

@@ -22,14 +22,29 @@ type sample struct {
 	with map[string][]string
 }
 
+// store is what a backup in an object store needs.
+var store = []string{"repository=s3", "s3.endpoint=s3.example.org", "s3.bucket=pg-backups"}
+
 var samples = map[string]sample{
+	"backup": {"", nil, map[string][]string{
+		"s3.endpoint": {"repository=s3", "s3.bucket=pg-backups"}, "s3.bucket": {"repository=s3", "s3.endpoint=s3.example.org"},
+		"s3.region": store, "s3.uri_style": store, "s3.ca_file": store, "s3.verify_tls": store,
+		"repository": store[1:],
+	}},
+	"restore": {"", []string{"stanza=pg-test", "folder=/var/lib/pgbackrest/pg-test-272f20c8"}, map[string][]string{
+		"repository":  {"s3.endpoint=s3.example.org", "s3.bucket=pg-backups"},
+		"target.type": {"target.value=2026-11-26 12:30:00+00"}, "target.value": {"target.type=time"},
+	}},
 	"databases": {name: "shop"},
 	"users":     {name: "app"},
+	"dns":       {},
 	"freeze":    {base: []string{"until=2026-01-31T18:30:00Z"}},
 	"hba": {"app", []string{"addresses=[10.20.0.0/16]"}, map[string][]string{
 		"options": {"type=hostssl", "method=cert"},
 	}},
+	"log":       {},
 	"members":   {name: "pg-test-3", base: []string{"node=pg3"}},
+	"monitor":   {},
 	"pgbouncer": {},
 	"nodes":     {"pg1", []string{"address=10.10.10.11"}, map[string][]string{"clusters": {"roles=[proxy]"}}},
 	"postgres": {"", nil, map[string][]string{
@@ -167,19 +182,38 @@ func example(k *desired.Kind, f desired.Field) (set, put string) {
 // flow is assignments as a mapping on one line; the last is of field f, and takes
 // the place of what the sample says of it.
 func flow(f desired.Field, assignments []string) string {
-	var parts []string
+	var groups []string // fields, and groups of them, in the order of the first of each
+	parts := map[string][]string{}
+	add := func(group, text string) {
+		if parts[group] == nil {
+			groups = append(groups, group)
+		}
+		parts[group] = append(parts[group], text)
+	}
 	last := len(assignments) - 1
-	for _, a := range assignments[:last] {
-		if name, value, _ := strings.Cut(a, "="); name != f.Path {
-			parts = append(parts, name+": "+value)
+	for i, a := range assignments {
+		path, value, _ := strings.Cut(a, "=")
+		entry, below := strings.CutPrefix(path, f.Path+".")
+		group, name, deep := strings.Cut(path, ".")
+		switch {
+		case i < last && path == f.Path:
+		case i == last && f.Type == desired.Map && below:
+			add(f.Path, entry+": "+value)
+		case deep:
+			add(group, name+": "+value)
+		default:
+			add(path, value)
 		}
 	}
-	name, value, _ := strings.Cut(assignments[last], "=")
-	text := name + ": " + value
-	if f.Type == desired.Map {
-		text = f.Path + ": {" + strings.TrimPrefix(text, f.Path+".") + "}"
+	var out []string
+	for _, g := range groups {
+		text := strings.Join(parts[g], ", ")
+		if strings.Contains(text, ": ") {
+			text = "{" + text + "}"
+		}
+		out = append(out, g+": "+text)
 	}
-	return "{" + strings.Join(append(parts, text), ", ") + "}"
+	return "{" + strings.Join(out, ", ") + "}"
 }
 
 // entries says what is special among the entries of a map field.

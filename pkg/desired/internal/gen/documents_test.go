@@ -41,7 +41,7 @@ func TestExamplesAreTrue(t *testing.T) {
 			if d := desired.Changes(document, typed, text); len(d) > 0 {
 				t.Errorf("%s\n%s\nare two documents: %v", set, put, d)
 			}
-			if !strings.Contains(string(typed), f.Path) {
+			if !strings.Contains(string(typed), f.Path[strings.LastIndexByte(f.Path, '.')+1:]+":") {
 				t.Errorf("%s does not set %s", set, f.Path)
 			}
 			if ps := desired.Candidate(fleet, l, "", map[string][]byte{key: text}); len(ps) > 0 {

@@ -138,7 +138,7 @@ func (f *Fake) Status(ctx context.Context, unit string) (systemd.State, error) {
 // Brief is Status without what only a service has.
 func (f *Fake) Brief(ctx context.Context, unit string) (systemd.State, error) {
 	s, err := f.Status(ctx, unit)
-	s.MainPID, s.Restarts, s.Result = 0, 0, ""
+	s.MainPID, s.Restarts, s.Result, s.ExitStatus = 0, 0, "", 0
 	return s, err
 }
 
