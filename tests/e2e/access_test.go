@@ -253,7 +253,8 @@ func accessIs(ctx context.Context, t *testing.T, when string, down *lab.Host, in
 }
 
 // writers are samplers through the read-write services of every node: those that go
-// past poolers say which server took the row, the others that none was in recovery.
+// past poolers say which server took the row, the others that none was in recovery. Each has
+// written when startWriters returns: a move that came before would be none to them.
 type writers struct{ direct, pooled []*probe.Sampler }
 
 func startWriters(ctx context.Context, t *testing.T) writers {
@@ -271,6 +272,14 @@ func startWriters(ctx context.Context, t *testing.T) writers {
 			}
 		}
 	}
+	ok(t, fleet.Until(ctx, 20*time.Second, "a write through each service of each node", func(context.Context) error {
+		for _, s := range slices.Concat(w.direct, w.pooled) {
+			if c := probe.Count(s.Samples()); c[probe.Written] == 0 {
+				return fmt.Errorf("one of them has %v", c)
+			}
+		}
+		return nil
+	}))
 	return w
 }
 
