@@ -22,6 +22,7 @@ type gauges struct {
 	pooler, vip, repairs, waits, plan, condition *prometheus.Desc
 	certificate                                  *prometheus.Desc
 	archiveReady, archiveLast, archiveFailing    *prometheus.Desc
+	archiveAwaits                                *prometheus.Desc
 }
 
 // localFor is how old the last answer of PostgreSQL may be to be called the present.
@@ -54,6 +55,7 @@ func newGauges(a *Agent) *gauges {
 		archiveReady:   d("pgagent_archive_ready_files", "Finished files of WAL that wait for the archive, as of some seconds ago; absent unless the node's own PostgreSQL is a primary that archives.", "cluster"),
 		archiveLast:    d("pgagent_archive_last_success_timestamp_seconds", "When the archive last took a file; absent before the first.", "cluster"),
 		archiveFailing: d("pgagent_archive_failing", "1 while finished WAL has waited for the archive for more than a minute.", "cluster"),
+		archiveAwaits:  d("pgagent_archive_awaits", "1 while WAL that the archive lacks may be on its way, or the next segment will tell whether any is missing; what stays away is said then.", "cluster"),
 		certificate: d("pgagent_certificate_expires_timestamp_seconds",
 			"Until when the certificate is good that the node's own PostgreSQL shows to clients; absent without one.", "cluster", "member"),
 	}
@@ -63,7 +65,7 @@ func newGauges(a *Agent) *gauges {
 func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		g.clock, g.announced, g.plansAge, g.confirmed, g.viewAge, g.leader, g.leads, g.postgres, g.writable, g.streaming, g.timeline,
-		g.pooler, g.vip, g.repairs, g.waits, g.plan, g.condition, g.certificate, g.archiveReady, g.archiveLast, g.archiveFailing, g.room.free, g.room.size, g.room.inode, g.room.all,
+		g.pooler, g.vip, g.repairs, g.waits, g.plan, g.condition, g.certificate, g.archiveReady, g.archiveLast, g.archiveFailing, g.archiveAwaits, g.room.free, g.room.size, g.room.inode, g.room.all,
 	} {
 		ch <- d
 	}
@@ -131,7 +133,10 @@ func (g *gauges) cluster(s sayer, said map[told]bool, st Status, c ClusterStatus
 func (g *gauges) inside(s sayer, c *cluster, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	own, _ := c.info.Own()
+	own, member := c.info.Own()
+	if member {
+		s.say(g.archiveAwaits, number(c.backups.gaps.unsettled || c.backups.gaps.waits), c.name)
+	}
 	if c.watcher != nil {
 		if a := c.watcher.Last().Archiving; a.On {
 			s.say(g.archiveReady, float64(a.Ready), c.name)
