@@ -40,12 +40,14 @@ func TestAGapIsSaidOnceItStayed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			simulate(t, func(t *testing.T, w *world) {
-				a1, _, _ := withBackups(t, w)
+				a1, a2, _ := withBackups(t, w)
 				b := a1.host.Backups()
 				b.ArchiveHas("000000010000000000000009", tc.gap)
 				ask(w, 1, "c.stanza-1", plan.ActStanza) // a reason to look
 				after(time.Second)
 				expect(t, "at first", said(w, 1), 0)
+				a1.shows(t, "pgagent_archive_awaits", "cluster=c", 1)
+				a2.shows(t, "pgagent_archive_awaits", "cluster=c", 0)
 				if tc.within > time.Minute {
 					after(4 * time.Minute)
 					expect(t, "minutes later", said(w, 1), 0)
