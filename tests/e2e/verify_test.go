@@ -22,7 +22,8 @@ const verifiedWithin = "5m"
 // what it sees of folders that are none of its business.
 const seenFrom = `for i in $(seq 1 6000); do
   pid=$(systemctl show -P MainPID pgctrl-scratch@%[1]s.service)
-  if [ "${pid:-0}" != 0 ] && [ "$(readlink /proc/$pid/ns/net)" != "" ]; then
+  exe=$(readlink /proc/${pid:-0}/exe)
+  if [ -n "$exe" ] && [ "${exe##*/systemd}" = "$exe" ]; then # systemd sets it up until it becomes the program
     echo "net: $(tail -n +3 /proc/$pid/net/dev | cut -d: -f1 | tr -d ' ' | tr '\n' ' ')"
     echo "routes: $(tail -n +2 /proc/$pid/net/route | wc -l)"
     echo "other: $([ "$(readlink /proc/$pid/ns/net)" != "$(readlink /proc/1/ns/net)" ] && echo yes)"
