@@ -19,6 +19,7 @@ func AgentTemplates(agent string) (map[string]Template, error) {
 	for name, vendor := range map[string]bool{
 		"haproxy@.service": false, "pgbouncer@.service": false, "patroni@.service": true,
 		"postgres-exporter@.service": false, "pgbouncer-exporter@.service": false, "pgctrl-prometheus.service": false,
+		"pgbackrest-server@.service": false,
 		"pgctrl-promtail@.service": false, "pgctrl-loki.service": false,
 	} {
 		b, err := Unit(name)

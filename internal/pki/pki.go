@@ -88,6 +88,22 @@ func Issue(authority []byte, name string, names []string, now time.Time) ([]byte
 	return sign(t, ca[0], key, caKey)
 }
 
+// Peer makes a certificate with its key that is its own authority: programs that have it show
+// it and trust nothing else. All of names are names in it, addresses too, because pgBackRest
+// 2.45 compares what it connects to with nothing but those.
+func Peer(name string, names []string, now time.Time) ([]byte, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("make a key for %s: %w", name, err)
+	}
+	t := template(name, now, now.Add(CertificateLife))
+	t.IsCA, t.BasicConstraintsValid, t.MaxPathLenZero = true, true, true
+	t.KeyUsage = x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign
+	t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
+	t.DNSNames = names
+	return sign(t, t, key, key)
+}
+
 func template(name string, now, until time.Time) *x509.Certificate {
 	var serial [16]byte
 	_, _ = rand.Read(serial[:]) // it never fails; it ends the program instead

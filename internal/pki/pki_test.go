@@ -63,6 +63,32 @@ func TestIssueEndsWithTheAuthority(t *testing.T) {
 	}
 }
 
+// TestPeer: who has it trusts it as a server's and as a client's, and nobody else's; addresses
+// are names in it.
+func TestPeer(t *testing.T) {
+	one := must[[]byte](t)(Peer("pg-test", []string{"10.0.0.1", "fd00::1"}, now))
+	other := must[[]byte](t)(Peer("pg-test", []string{"10.0.0.1"}, now))
+	c, _, err := Read(one)
+	if err != nil {
+		t.Fatal(err)
+	}
+	foreign := must[[]*x509.Certificate](t)(Certificates(other))[0]
+	pool := x509.NewCertPool()
+	pool.AddCert(c[0])
+	for _, use := range []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth} {
+		o := x509.VerifyOptions{Roots: pool, CurrentTime: now.Add(time.Hour), KeyUsages: []x509.ExtKeyUsage{use}}
+		if _, err := c[0].Verify(o); err != nil {
+			t.Errorf("use %d: %v", use, err)
+		}
+		if _, err := foreign.Verify(o); err == nil {
+			t.Error("one of the same name that was made at another time is trusted")
+		}
+	}
+	if !slices.Equal(c[0].DNSNames, []string{"10.0.0.1", "fd00::1"}) {
+		t.Errorf("names %v", c[0].DNSNames)
+	}
+}
+
 func TestReadWhatIsWrong(t *testing.T) {
 	one := must[[]byte](t)(NewAuthority("one", now))
 	two := must[[]byte](t)(NewAuthority("two", now))

@@ -199,7 +199,7 @@ func (c *cluster) look() plan.View {
 func (s *stepper) backup(ctx context.Context, begun bool) (observed.StepResult, error) {
 	runs := s.a.o.Host.BackupRuns
 	if !begun {
-		if err := runs.Start(ctx, s.name, BackupOrder{Step: s.id, Type: s.Backup, Standby: s.Standby}); err != nil {
+		if err := runs.Start(ctx, s.name, s.order(ctx)); err != nil {
 			return observed.StepResult{}, err
 		}
 	}
@@ -265,7 +265,13 @@ func (s *stepper) named(ctx context.Context, well bool) (observed.StepResult, er
 	b, found := made(r, s.id)
 	switch {
 	case found:
-		return observed.StepResult{Label: b.Label, Message: "backup " + b.Label}, nil
+		r := observed.StepResult{Label: b.Label, Message: "backup " + b.Label}
+		if b.From != "" && b.From != s.Member {
+			r.Message += ", copied from " + b.From
+		} else if s.Standby {
+			r.Message += ", copied from the primary, since no replica could be"
+		}
+		return r, nil
 	case well && err != nil:
 		return observed.StepResult{Message: "it was taken; what it is called is not known: " + err.Error()}, nil
 	case well:

@@ -207,9 +207,11 @@ type Backups interface {
 // BackupOrder is a backup as a step asks for it.
 type BackupOrder struct {
 	// Step is the step's name, which the backup itself will have: observed.Backup.Step.
-	Step    string
-	Type    plan.BackupType
-	Standby bool
+	Step string
+	Type plan.BackupType
+	// From is the member whose files are copied; Address is where it is, empty when it is the
+	// one on this host.
+	From, Address string
 }
 
 // BackupRun is a backup that goes on, or has ended and was not forgotten yet.
@@ -226,6 +228,8 @@ type BackupRun struct {
 // becomes of the agent; but not for longer than plan.BackupLost after the last Keep.
 type BackupRuns interface {
 	Start(ctx context.Context, cluster string, o BackupOrder) error
+	// Reach says why a replica can't be copied from; nil: it can, as far as one can tell before.
+	Reach(ctx context.Context, cluster string, from plan.Member) error
 	Run(ctx context.Context, cluster string) (BackupRun, error)
 	Keep(ctx context.Context, cluster string) error
 	// End stops it when it goes on, within plan.BackupStop, and forgets how it ended.

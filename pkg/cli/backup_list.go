@@ -90,14 +90,14 @@ func (a *app) listBackups(l *live, cluster string) error {
 func (a *app) showShelves(all []shelf) {
 	heads := []string{"NODE", "LABEL", "TYPE", "STOPPED", ">AGE", ">SIZE", ">STORED"}
 	if a.wide() {
-		heads = append(heads, ">READ", ">TOOK", "FIRST WAL", "LAST WAL")
+		heads = append(heads, ">READ", ">TOOK", "FROM", "FIRST WAL", "LAST WAL")
 	}
 	t := newTable(a.out, append(heads, "WAL", "")...)
 	for _, r := range all {
 		for _, b := range r.Backups {
 			cells := []string{r.Node, b.Label, b.Type, b.Stopped.UTC().Format(time.RFC3339), roughly(a.deps.Now().Sub(b.Stopped)), size(b.Size), size(b.Stored)}
 			if a.wide() {
-				cells = append(cells, size(b.Copied), roughly(b.Stopped.Sub(b.Started)), b.FirstWAL, b.LastWAL)
+				cells = append(cells, size(b.Copied), roughly(b.Stopped.Sub(b.Started)), cmp.Or(b.From, "-"), b.FirstWAL, b.LastWAL)
 			}
 			wal, remark := a.out.green("archived"), ""
 			if !archived(r.Repository, b) {

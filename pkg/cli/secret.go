@@ -122,7 +122,7 @@ func (l *live) secretRole(cluster, name string, rev int64) (role, state string) 
 	}
 	p, paired := twins.Of(name)
 	switch {
-	case name == secretREST, strings.HasPrefix(name, keys.TLSSecret("")), slices.Contains(settable, name):
+	case name == secretREST, strings.HasPrefix(name, keys.TLSSecret("")), strings.HasPrefix(name, keys.BackupTLSSecret("")), slices.Contains(settable, name):
 		return "", state // of Patroni's REST API, certificates, and of backups
 	case !paired:
 		return name, state

@@ -124,6 +124,9 @@ const (
 	AuthorityCertificate
 	// Certificate is a server's, signed by the authority From, with its key.
 	Certificate
+	// Peer is a certificate with its key that programs which have it show one another: each
+	// trusts it and nothing else.
+	Peer
 )
 
 // Result is a controller's complete answer for one cluster.

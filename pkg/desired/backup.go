@@ -19,6 +19,8 @@ type Backup struct {
 	Cipher     string `yaml:"cipher" enum:"none,aes-256-cbc" note:"none; with repository s3: aes-256-cbc" effect:"reload" example:"aes-256-cbc" says:"How everything in the repository is encrypted, with the secret backup-passphrase, without which nothing in it can be read. A repository has one cipher for good: where there are backups, give another path too."`
 	Compress   string `yaml:"compress" default:"zst" enum:"zst,lz4,gz,none" effect:"reload" example:"lz4" says:"How backups and WAL are compressed from now on; what is there can be read all the same."`
 	ProcessMax int    `yaml:"process_max" default:"2" min:"1" max:"64" effect:"reload" unit:"processes" example:"4" says:"How many processes compress and copy at once, for a backup, a restore and WAL that piled up."`
+	From       string `yaml:"from" default:"primary" enum:"primary,replica" effect:"reload" example:"replica" says:"From whom the files of a backup are copied. replica: from one that streams, whose host reads and compresses them; the primary says where WAL begins and ends, copies the few files that are its own, and writes into the repository. Where no replica can be copied, and after a try that failed, the primary is. Each member's node runs pgBackRest's server for it."`
+	ServerPort int    `yaml:"server_port" default:"8432" min:"1024" max:"65535" effect:"reload" example:"8532" says:"Where pgBackRest's server listens on members' nodes, with from replica; pgBackRest's own. It knows nobody who does not show the cluster's own certificate."`
 	Schedules  struct {
 		Full         string `yaml:"full" note:"0 1 * * *; with repository s3: 0 1 * * 0" format:"schedule" effect:"none" example:"30 2 * * 6" says:"When a full backup is due: minute, hour, day of the month, month, day of the week (0 is Sunday), or a word such as @daily; none is never. It copies everything."`
 		Differential string `yaml:"differential" note:"none" format:"schedule" effect:"none" example:"30 2 * * 3" says:"When a differential backup is due, which copies what changed since the last full one. Of several that are due at once the one that copies most is made."`
@@ -61,6 +63,9 @@ const (
 	ReplicasAlways = "always"
 	ReplicasNever  = "never"
 )
+
+// FromReplica reports whether backups are copied from a replica where that can be done.
+func (b *Backup) FromReplica() bool { return b.On() && b.From == "replica" }
 
 // Shared reports whether members may take data and WAL out of the repository: all of them reach
 // the same one, as far as the document can tell.

@@ -62,6 +62,9 @@ func (c *Cluster) listPorts() []PortUse {
 			out = append(out, PortUse{c.Monitor.PgBouncerPort, "the PgBouncer exporter", "monitor", "pgbouncer_port", sortedKeys(members)})
 		}
 	}
+	if c.Loaded("backup") && c.Backup.FromReplica() {
+		out = append(out, PortUse{c.Backup.ServerPort, "pgBackRest's server", "backup", "server_port", sortedKeys(members)})
+	}
 	for _, document := range sortedKeys(c.resolved) {
 		if s, ok := c.resolved[document].doc.(*Service); ok && s.Enabled && s.Port > 0 {
 			out = append(out, PortUse{s.Port, s.String(), document, "port", sortedKeys(proxies)})

@@ -21,6 +21,8 @@ func (t *term) mint(ctx context.Context, c *controller, k Key, o controllers.Out
 		return password(), nil
 	case controllers.Authority:
 		return pki.NewAuthority(r.Name, time.Now())
+	case controllers.Peer:
+		return pki.Peer(r.Name, r.Names, time.Now())
 	}
 	// Whoever could name any key here could have it copied to where it may be read.
 	if f, err := declaredOutput(c, k, controllers.Output{Key: r.From, Mode: controllers.Mint}); err != nil || f.name != keys.Authorities {

@@ -71,6 +71,36 @@ func TestMintCertificates(t *testing.T) {
 	})
 }
 
+// TestMintPeer: a certificate that is its own authority is made of nothing else, once.
+func TestMintPeer(t *testing.T) {
+	bubble(t, func(f farm) {
+		key := layout.Secret("pg-test", keys.BackupTLSSecret("one"))
+		c := &fake{
+			name:    "backup",
+			inputs:  []controllers.Access{{Family: keys.Desired}, {Family: keys.Secrets}},
+			outputs: []controllers.Access{{Family: keys.Secrets, Part: "backup-tls"}},
+		}
+		c.plan = func(controllers.Input) (controllers.Result, error) {
+			r := outputs(key, "")
+			r.Outputs[0].Mode, r.Outputs[0].Recipe = controllers.Mint, controllers.Recipe{Kind: controllers.Peer, Name: "pg-test", Names: []string{"10.0.0.1"}}
+			return r, nil
+		}
+		f.member("pg-test", "x")
+		f.leader(c)
+		f.settle()
+		text, rev, _ := f.etcd.Get(key)
+		got, _, err := pki.Read([]byte(text))
+		if err != nil || got[0].Subject.CommonName != "pg-test" || len(got[0].DNSNames) != 1 {
+			t.Fatalf("%v, %v", got, err)
+		}
+		f.member("pg-test", "y")
+		f.settle()
+		if _, again, _ := f.etcd.Get(key); again != rev {
+			t.Error("it was made again")
+		}
+	})
+}
+
 // TestMintFromElsewhere: nothing is made of a key that is no authority of the controller's
 // own cluster, which would copy it to where others may read it.
 func TestMintFromElsewhere(t *testing.T) {

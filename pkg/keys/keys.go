@@ -228,6 +228,12 @@ const (
 	BackupS3Secret   = "backup-s3-secret"
 )
 
+// backupTLS is the part of a cluster's secrets by which its members' pgBackRest know one another.
+const backupTLS = "backup-tls"
+
+// BackupTLSSecret is the name of such a certificate, with its key, among the cluster's secrets.
+func BackupTLSSecret(name string) string { return backupTLS + "/" + name }
+
 // The secrets of the backups that a cluster begins with, which are another one's.
 const (
 	RestorePassphrase = "restore-passphrase"
@@ -237,6 +243,12 @@ const (
 
 // TLSSecrets is the range of a cluster's certificates.
 func (l Layout) TLSSecrets(cluster string) string { return l.root("secrets", cluster, tlsSecrets, "") }
+
+// BackupTLSSecrets is the range of the certificates by which its members' pgBackRest know one
+// another.
+func (l Layout) BackupTLSSecrets(cluster string) string {
+	return l.root("secrets", cluster, backupTLS, "")
+}
 
 // AuthorityKey is the key with which a cluster's certificates are signed.
 func (l Layout) AuthorityKey(cluster string) string { return l.root("authorities", cluster) }

@@ -92,8 +92,8 @@ func (l Layout) parseDerived(key string, parts []string) (Ref, error) {
 		if n == 2 {
 			return Ref{Family: f, Cluster: parts[1], Doc: parts[2]}, nil
 		}
-	case Secrets: // the cluster's own by name, those of its users under "users", certificates under "tls"
-		if n == 2 || n == 3 && (parts[2] == userSecrets || parts[2] == tlsSecrets) {
+	case Secrets: // the cluster's own by name, those of its users and certificates in parts of their own
+		if n == 2 || n == 3 && (parts[2] == userSecrets || parts[2] == tlsSecrets || parts[2] == backupTLS) {
 			return Ref{Family: f, Cluster: parts[1], Doc: strings.Join(parts[2:], "/")}, nil
 		}
 	case Election:

@@ -53,6 +53,8 @@ type Backup struct {
 	Stored int64 `json:"stored"`
 	// Step is the step that asked for it, which the backup itself says; empty: somebody else's.
 	Step string `json:"step,omitempty"`
+	// From is the member whose files were copied, which the backup says too; empty: not known.
+	From string `json:"from,omitempty"`
 	// Damaged: pages failed their checksums.
 	Damaged bool `json:"damaged,omitempty"`
 }

@@ -200,7 +200,8 @@ func (a *advance) step(p *Phase) plan.Step {
 	case PhaseStanza:
 		s.Act = plan.ActStanza
 	case PhaseBackup:
-		s.Act, s.Backup = plan.ActBackup, a.Args.Backup
+		// After a failure it is the primary: a backup that is there comes before whose load it was.
+		s.Act, s.Backup, s.Standby = plan.ActBackup, a.Args.Backup, a.World.Standby && p.Failures == 0
 	case PhaseArchive:
 		s.Act = plan.ActArchive
 	case PhaseHeartbeat:

@@ -17,6 +17,8 @@ type World struct {
 	Leader    string
 	Epoch     plan.Epoch
 	Confirmed bool
+	// Standby: backups are to be copied from a replica where one can be.
+	Standby bool
 	// Holds says why nothing new may begin, such as Patroni's pause; nil: it may.
 	Holds *observed.Condition
 	// Members are all that the cluster has; nil: that is not known.

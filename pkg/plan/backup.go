@@ -40,6 +40,19 @@ func ArchiveCommand(cluster string) string {
 // BackupUnit is the systemd unit that a backup runs in, so that it outlives the agent.
 func BackupUnit(cluster string) string { return "pgctrl-backup@" + cluster + ".service" }
 
+// BackupServerUnit is pgBackRest's server on a member's node, BackupServerConfig what it reads,
+// and BackupPeerFile the certificate with its key by which members know one another.
+func BackupServerUnit(cluster string) string { return "pgbackrest-server@" + cluster + ".service" }
+
+// BackupServerConfig is in a folder that pgBackRest does not include by itself.
+func BackupServerConfig(cluster string) string { return BackupServerDir + "/" + cluster + ".conf" }
+
+// BackupPeerFile is readable by postgres, whom pgBackRest runs as.
+func BackupPeerFile(cluster string) string { return BackupServerDir + "/" + cluster + ".pem" }
+
+// BackupServerDir has the files of pgBackRest's servers, and nothing else.
+const BackupServerDir = "/etc/pgbackrest/server.d"
+
 // StreamsFile is there while a member has no need of the archive: it streams, or it led last.
 // The agent makes it, and takes it away when the member follows a confirmed primary and has not
 // streamed from it for a while. It is in memory: after a boot it is not there.

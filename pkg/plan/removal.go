@@ -72,7 +72,7 @@ func inNobodysWay(rs Resources) bool {
 		case Watched:
 			return false
 		case Unit:
-			return r.Program != PostgresExporter && r.Program != PoolerExporter
+			return r.Program != PostgresExporter && r.Program != PoolerExporter && r.Program != BackupServer
 		}
 		return true
 	})

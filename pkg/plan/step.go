@@ -82,8 +82,8 @@ type Step struct {
 	Pending bool `json:"pending,omitempty"`
 	// Backup is the type of an ActBackup.
 	Backup BackupType `json:"backup,omitempty"`
-	// Standby: an ActBackup copies from the step's member, a replica, and asks the primary
-	// only for where WAL begins and ends.
+	// Standby: an ActBackup copies from a replica where one can be, which the primary's node
+	// finds out when it begins.
 	Standby bool `json:"standby,omitempty"`
 	// Restore is what the acts of a restore in place are about.
 	Restore *Restore `json:"restore,omitempty"`
@@ -141,5 +141,5 @@ func (a Act) Beside() bool {
 
 // OnPrimary: nobody but the leader can do it.
 func (s Step) OnPrimary() bool {
-	return s.Act == ActStanza || s.Act == ActArchive || s.Act == ActHeartbeat || s.Act == ActBackup && !s.Standby
+	return s.Act == ActStanza || s.Act == ActArchive || s.Act == ActHeartbeat || s.Act == ActBackup
 }

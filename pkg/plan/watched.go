@@ -38,6 +38,9 @@ const (
 	PoolerExporter   = "pgbouncer_exporter"
 )
 
+// BackupServer is the program by which other members' pgBackRest reads a member's data.
+const BackupServer = "pgbackrest_server"
+
 const (
 	// primaryMark begins the placeholders that stand for the primary.
 	primaryMark = "{{primary."

@@ -20,10 +20,11 @@ type Backups struct {
 	looks  int
 	local  bool
 	held   observed.Repository
-	fail   map[string]error // "look", "stanza", "archive", "start" -> error
+	fail   map[string]error // "look", "stanza", "archive", "start", "reach <member>" -> error
 	wait   chan struct{}    // closed: Stanza and Archive return; nil: at once
 	run    agent.BackupRun
 	kept   time.Time // when somebody last looked after it
+	from   string    // the member whose files it copies
 	left   int       // finished WAL that waits on a replica
 	// dropped is the segment that archiving dropped last.
 	dropped string
@@ -85,7 +86,7 @@ func (b *Backups) Finish(err error) {
 	defer b.mu.Unlock()
 	b.run.Running, b.run.Err = false, err
 	if err == nil {
-		b.held.Backups = append(b.held.Backups, observed.Backup{Label: fmt.Sprintf("%dF", len(b.held.Backups)+1), Type: "full", Step: b.run.Step})
+		b.held.Backups = append(b.held.Backups, observed.Backup{Label: fmt.Sprintf("%dF", len(b.held.Backups)+1), Type: "full", Step: b.run.Step, From: b.from})
 	}
 }
 
@@ -234,6 +235,10 @@ func (b *Backups) Start(_ context.Context, _ string, o agent.BackupOrder) error 
 	defer b.mu.Unlock()
 	b.watchdog()
 	b.event("start %s %s", o.Step, o.Type)
+	if o.Address != "" {
+		b.event("from %s", o.From)
+	}
+	b.from = o.From
 	if err := b.fail["start"]; err != nil {
 		return err
 	}
@@ -242,6 +247,13 @@ func (b *Backups) Start(_ context.Context, _ string, o agent.BackupOrder) error 
 	}
 	b.run, b.kept = agent.BackupRun{Step: o.Step, Running: true}, time.Now()
 	return nil
+}
+
+// Reach implements agent.BackupRuns.
+func (b *Backups) Reach(_ context.Context, _ string, from plan.Member) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.fail["reach "+from.Name]
 }
 
 // Run implements agent.BackupRuns.

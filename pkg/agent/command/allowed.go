@@ -18,6 +18,7 @@ import (
 var clusterPrograms = map[string]string{
 	"patroni": "patroni", "haproxy": "haproxy", "pgbouncer": plan.Pooler,
 	"postgres-exporter": service.PostgresExporter, "pgbouncer-exporter": service.PoolerExporter,
+	"pgbackrest-server": plan.BackupServer,
 }
 
 // nodeUnits are the programs that clusters on a node share, by unit.
@@ -43,7 +44,7 @@ func allowedFor(cluster string) allowed {
 		}
 	}
 	a := allowed{
-		folders: []string{"/etc/patroni", "/etc/haproxy", "/etc/pgbouncer", "/etc/pgctrl/exporters", "/etc/pgbackrest/restore.d"},
+		folders: []string{"/etc/patroni", "/etc/haproxy", "/etc/pgbouncer", "/etc/pgctrl/exporters", "/etc/pgbackrest/restore.d", plan.BackupServerDir},
 		files:   filesOf(cluster),
 	}
 	for _, name := range slices.Sorted(maps.Keys(clusterPrograms)) {

@@ -75,7 +75,8 @@ func wire(cfg config.Config, rhythm beat.Beat, log *zap.Logger) (wired, error) {
 		plan.Pooler: pgbouncer.NewProgram(pgbouncer.Options{
 			Restart: restart, Free: inv.FreeFor, Log: log,
 		}),
-		"dnsmasq": dnsmasq.NewProgram(dnsmasq.Options{Restart: restart, Journal: sd.Journal}),
+		plan.BackupServer: pgbackrest.NewServer(pgbackrest.ServerOptions{Restart: restart, Free: inv.FreeFor}),
+		"dnsmasq":         dnsmasq.NewProgram(dnsmasq.Options{Restart: restart, Journal: sd.Journal}),
 	}
 	maps.Copy(programs, service.Programs(service.Options{
 		Restart: restart, Hangup: sd.ReloadUnit, Environment: environment(sd), Free: inv.FreeFor, Journal: sd.Journal,
@@ -310,8 +311,12 @@ type takeover struct{ inventory *inventory.Host }
 
 // Prepare implements agent.Takeover.
 func (t takeover) Prepare(ctx context.Context, _ string, own plan.Member, u plan.Unit) ([]string, error) {
-	if u.Program != service.PoolerExporter { // that one is this program
-		if err := t.inventory.Require(u.Program); err != nil {
+	program := u.Program
+	if program == plan.BackupServer {
+		program = "pgbackrest"
+	}
+	if program != service.PoolerExporter { // that one is this program
+		if err := t.inventory.Require(program); err != nil {
 			return nil, err
 		}
 	}

@@ -32,7 +32,12 @@ type backupRuns struct{ d *pgbackrest.Driver }
 
 // Start implements agent.BackupRuns.
 func (b backupRuns) Start(ctx context.Context, cluster string, o agent.BackupOrder) error {
-	return b.d.Start(ctx, cluster, o.Step, o.Type, o.Standby)
+	return b.d.Start(ctx, cluster, pgbackrest.Order(o))
+}
+
+// Reach implements agent.BackupRuns.
+func (b backupRuns) Reach(ctx context.Context, cluster string, from plan.Member) error {
+	return b.d.ReachPeer(ctx, cluster, from.Address)
 }
 
 // Run implements agent.BackupRuns.

@@ -45,12 +45,14 @@ func (Controller) Inputs() []controllers.Access {
 	for _, name := range secrets {
 		in = append(in, controllers.Access{Family: keys.Secrets, Part: name})
 	}
-	return in
+	return append(in, controllers.Access{Family: keys.Secrets, Part: peerPart})
 }
 
 // Outputs implements controllers.Controller. The other two secrets are people's.
 func (Controller) Outputs() []controllers.Access {
-	return []controllers.Access{{Family: keys.Plan, Part: Concern}, {Family: keys.Secrets, Part: keys.BackupPassphrase}}
+	return []controllers.Access{
+		{Family: keys.Plan, Part: Concern}, {Family: keys.Secrets, Part: keys.BackupPassphrase}, {Family: keys.Secrets, Part: peerPart},
+	}
 }
 
 // Plan implements controllers.Controller. All nodes are told at once: nothing is stopped
@@ -60,14 +62,14 @@ func (Controller) Plan(in controllers.Input) (controllers.Result, error) {
 	if !ok || !t.Removing && (!t.Docs.Exists() || t.Formed == nil) {
 		return result(nil, cs), nil
 	}
-	var out []controllers.Output
+	peers, out, after := peersOf(in, t)
 	want := map[string]plan.Plan{}
 	if t.Docs.Backup.On() && !t.Removing {
 		revisions, minted, waits := secretsOf(in, t)
 		out, cs = append(out, minted...), append(cs, waits...)
 		if len(waits) == 0 {
 			var missing []observed.Condition
-			want, missing = plans(in, t, revisions)
+			want, missing = plans(in, t, revisions, peers)
 			cs = append(cs, missing...)
 		}
 	}
@@ -75,7 +77,9 @@ func (Controller) Plan(in controllers.Input) (controllers.Result, error) {
 	done := t.Clear(in, Concern, version.String(), goes, want)
 	planned, refused := t.AtOnce(in, Concern, want)
 	out = append(append(out, planned...), done...)
-	return result(out, append(append(cs, waits...), refused...)), nil
+	r := result(out, append(append(cs, waits...), refused...))
+	r.After = after
+	return r, nil
 }
 
 func result(out []controllers.Output, cs []observed.Condition) controllers.Result {
@@ -84,7 +88,7 @@ func result(out []controllers.Output, cs []observed.Condition) controllers.Resul
 }
 
 // plans are the plans of all members, by node, and what stands in the way of others.
-func plans(in controllers.Input, t *topology.Topology, revisions map[string]int64) (want map[string]plan.Plan, cs []observed.Condition) {
+func plans(in controllers.Input, t *topology.Topology, revisions map[string]int64, show peers) (want map[string]plan.Plan, cs []observed.Condition) {
 	want = map[string]plan.Plan{}
 	for _, m := range t.Docs.MemberList() {
 		has := t.Stored(in, m.Node, Concern)
@@ -106,12 +110,13 @@ func plans(in controllers.Input, t *topology.Topology, revisions map[string]int6
 		}
 		p := t.Plan(m.Node, version.String())
 		p.Schema, p.Resources = plan.SchemaFiles, plan.Resources{configOf(in.Layout, t, m.Node)}
-		for _, name := range plan.SecretNames(p.Resources) {
-			if p.Secrets == nil {
-				p.Secrets = map[string]int64{}
+		if names := plan.SecretNames(p.Resources); len(names) > 0 || show.revision > 0 {
+			p.Secrets = map[string]int64{}
+			for _, name := range names {
+				p.Secrets[name] = revisions[name]
 			}
-			p.Secrets[name] = revisions[name]
 		}
+		show.in(in, t, m, &p)
 		want[m.Node] = p
 	}
 	return want, cs

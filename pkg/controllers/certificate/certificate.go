@@ -53,7 +53,7 @@ func For(in controllers.Input, t *topology.Topology, concern, dir string) (*Use,
 	if !own(t) {
 		return u, nil
 	}
-	name, rev := choose(in, t, concern)
+	name, rev := Choose(in, t, concern, Wanted(in, t), isCertificate)
 	authority := revision(in, keys.TLSAuthority)
 	if rev == 0 || authority == 0 {
 		return nil, []observed.Condition{{
@@ -105,16 +105,16 @@ func header(in controllers.Input, what string) string {
 		in.Cluster, what, in.Layout.ClusterDoc(in.Cluster, "postgres"))
 }
 
-// choose is the certificate that plans name now: the wanted one once it is there, else
-// the one that they have.
-func choose(in controllers.Input, t *topology.Topology, concern string) (name string, rev int64) {
-	name = Wanted(in, t)
-	if rev = revision(in, name); rev > 0 {
-		return name, rev
+// Choose is the secret that plans of a concern name now, of those that is reports: the wanted
+// one once it is there, else the newest that they have; revision 0: there is none.
+func Choose(in controllers.Input, t *topology.Topology, concern, wanted string, is func(secret string) bool) (name string, rev int64) {
+	if rev = revision(in, wanted); rev > 0 {
+		return wanted, rev
 	}
+	name = wanted
 	for _, s := range t.AllStored(in, concern) {
 		for stored := range s.Head.Secrets {
-			if r := revision(in, stored); isCertificate(stored) && s.Head.UID == t.Formed.UID && r > rev {
+			if r := revision(in, stored); is(stored) && s.Head.UID == t.Formed.UID && r > rev {
 				name, rev = stored, r
 			}
 		}

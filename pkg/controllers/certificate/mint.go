@@ -54,7 +54,7 @@ func Mint(in controllers.Input, t *topology.Topology) ([]controllers.Output, []o
 			}
 		}
 	}
-	return append(out, stale(in, t, keep)...), cs
+	return append(out, Unused(in, t, in.Layout.TLSSecrets(in.Cluster), concerns, keep)...), cs
 }
 
 func mint(key string, r controllers.Recipe) controllers.Output {
@@ -79,12 +79,13 @@ func lost(in controllers.Input, key string) observed.Condition {
 	}
 }
 
-// stale are the certificates that no plan names, once every node has said that its plans
-// are in force: what a host has at the moment must be there for its agent to read again.
-func stale(in controllers.Input, t *topology.Topology, keep map[string]bool) []controllers.Output {
+// Unused asks for the deletion of the secrets in a range that no plan of the concerns names,
+// once every node has said that its plans are in force: what a host has at the moment must be
+// there for its agent to read again.
+func Unused(in controllers.Input, t *topology.Topology, secrets string, concerns []string, keep map[string]bool) []controllers.Output {
 	prefix := in.Layout.ClusterSecrets(in.Cluster)
 	var left []string
-	for _, e := range in.Snapshot.Range(in.Layout.TLSSecrets(in.Cluster)) {
+	for _, e := range in.Snapshot.Range(secrets) {
 		if name := strings.TrimPrefix(e.Key, prefix); !keep[name] {
 			left = append(left, name)
 		}
@@ -92,19 +93,20 @@ func stale(in controllers.Input, t *topology.Topology, keep map[string]bool) []c
 	if len(left) == 0 {
 		return nil // nearly always; looking at all plans takes longer
 	}
+	named := map[string]bool{}
 	for _, concern := range concerns {
 		for _, s := range t.AllStored(in, concern) {
 			if s.Report == nil || !s.Report.Done(s.Revision) {
 				return nil
 			}
 			for name := range s.Head.Secrets {
-				keep[name] = true
+				named[name] = true
 			}
 		}
 	}
 	var out []controllers.Output
 	for _, name := range left {
-		if !keep[name] {
+		if !named[name] {
 			out = append(out, controllers.Output{Key: prefix + name, Mode: controllers.Delete})
 		}
 	}

@@ -24,14 +24,19 @@ const period = 90 * 24 * time.Hour
 
 // Wanted is the name of the secret with the certificate that the cluster should have now.
 func Wanted(in controllers.Input, t *topology.Topology) string {
-	n, _ := turn(t, in.Now)
-	sum := sha256.Sum256(fmt.Appendf(nil, "%d\n%s", n, strings.Join(Names(in, t), "\n")))
-	return keys.TLSSecret(hex.EncodeToString(sum[:])[:12])
+	return keys.TLSSecret(Hash(in, t, Names(in, t)))
 }
 
-// turn is the number of the period, and when it ends. Each cluster's periods begin at
+// Hash is the name of a certificate with names that is made in the present period.
+func Hash(in controllers.Input, t *topology.Topology, names []string) string {
+	n, _ := Turn(t, in.Now)
+	sum := sha256.Sum256(fmt.Appendf(nil, "%d\n%s", n, strings.Join(names, "\n")))
+	return hex.EncodeToString(sum[:])[:12]
+}
+
+// Turn is the number of the period, and when it ends. Each cluster's periods begin at
 // times of their own, so that a fleet does not renew everything on one day.
-func turn(t *topology.Topology, now time.Time) (n int64, ends time.Time) {
+func Turn(t *topology.Topology, now time.Time) (n int64, ends time.Time) {
 	sum := sha256.Sum256([]byte(t.Formed.UID))
 	shift := int64(binary.BigEndian.Uint64(sum[:8]) % uint64(period/time.Second))
 	n = (now.Unix() + shift) / int64(period/time.Second)
@@ -43,7 +48,7 @@ func Renews(in controllers.Input, t *topology.Topology) time.Duration {
 	if !own(t) {
 		return 0
 	}
-	_, ends := turn(t, in.Now)
+	_, ends := Turn(t, in.Now)
 	return ends.Sub(in.Now)
 }
 

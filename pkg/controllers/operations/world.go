@@ -16,6 +16,7 @@ import (
 func worldOf(in controllers.Input, t *topology.Topology) operations.World {
 	w := operations.World{
 		Now: in.Now, Store: t.Store.Incarnation, UID: t.Formed.UID, Leader: t.Leader, Holds: holds(in, t),
+		Standby: t.Docs.Backup.FromReplica(),
 		Node: func(member string) string {
 			for _, m := range t.Members {
 				if m.Name == member {

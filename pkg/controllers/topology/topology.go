@@ -40,7 +40,7 @@ func Inputs() []controllers.Access {
 	return in
 }
 
-var allKinds = []string{"members", "monitor", "pgbouncer", "postgres", "services", "vip"}
+var allKinds = []string{"backup", "members", "monitor", "pgbouncer", "postgres", "services", "vip"}
 
 // Topology is one cluster as the controllers see it.
 type Topology struct {

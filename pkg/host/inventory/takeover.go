@@ -36,7 +36,7 @@ type Wants struct {
 }
 
 // ours are the units that pgctrl itself runs: what they hold is not in the way.
-var ours = []string{"patroni@", "haproxy@", "pgbouncer@", "postgres-exporter@", "pgbouncer-exporter@", "pgagent.service", "pgctrl-"}
+var ours = []string{"patroni@", "haproxy@", "pgbouncer@", "postgres-exporter@", "pgbouncer-exporter@", "pgbackrest-server@", "pgagent.service", "pgctrl-"}
 
 func isOurs(unit string) bool {
 	for _, o := range ours {

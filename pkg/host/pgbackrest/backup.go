@@ -33,10 +33,20 @@ type Run struct {
 	Progress *observed.Progress
 }
 
+// Order is one backup.
+type Order struct {
+	// Step is the step that it is for.
+	Step string
+	Type plan.BackupType
+	// From is the member whose files are copied; Address is where it is, empty when it is the
+	// one on this host.
+	From, Address string
+}
+
 // Start begins a backup in a unit of its own. One that has ended there is forgotten, one
 // that goes on is an error.
-func (d *Driver) Start(ctx context.Context, cluster, step string, kind plan.BackupType, standby bool) error {
-	step, err := checkStep(step)
+func (d *Driver) Start(ctx context.Context, cluster string, o Order) error {
+	step, err := checkStep(o.Step)
 	if err != nil {
 		return err
 	}
@@ -56,11 +66,19 @@ func (d *Driver) Start(ctx context.Context, cluster, step string, kind plan.Back
 	}
 	args := []string{
 		d.o.Binary, "--config=" + plan.BackupConfig(cluster), "--stanza=" + cluster,
-		"--type=" + string(kind), "--annotation=" + stepAnnotation + "=" + step,
+		"--type=" + string(o.Type), "--annotation=" + stepAnnotation + "=" + step, "--annotation=" + fromAnnotation + "=" + o.From,
 		"--log-level-console=info", "--log-level-file=off", "--log-level-stderr=off",
 	}
-	if standby {
-		args = append(args, "--backup-standby=y")
+	if o.Address != "" {
+		c, err := readConfig(cluster)
+		if err != nil {
+			return err
+		}
+		at, err := servers(cluster)
+		if err != nil {
+			return fmt.Errorf("copy a backup from %s: %w", o.From, err)
+		}
+		args = append(args, at.options(c, cluster, o.Address)...)
 	}
 	return d.o.Systemd.StartTransient(ctx, systemd.Transient{
 		Unit: unit, Description: describes + step, User: d.o.User, Args: append(args, "backup"),

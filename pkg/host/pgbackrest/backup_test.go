@@ -41,15 +41,15 @@ func TestBackupUnit(t *testing.T) {
 		t.Fatalf("%+v, %v", r, err)
 	}
 	for _, bad := range []string{"", "a b", "a;b", "ä", "a\nb"} {
-		if d.Start(ctx, "c", bad, plan.BackupFull, false) == nil {
+		if d.Start(ctx, "c", Order{Step: bad, Type: plan.BackupFull}) == nil {
 			t.Errorf("step %q was taken", bad)
 		}
 	}
-	if err := d.Start(ctx, "c", "backup-x-1", plan.BackupDifferential, true); err != nil {
+	if err := d.Start(ctx, "c", Order{Step: "backup-x-1", Type: plan.BackupDifferential, From: "c-1"}); err != nil {
 		t.Fatal(err)
 	}
 	u := f.started[0]
-	for _, want := range []string{"--config=/etc/pgbackrest/conf.d/c.conf", "--stanza=c", "--type=diff", "--annotation=pgctrl-step=backup-x-1", "--backup-standby=y", "backup"} {
+	for _, want := range []string{"--config=/etc/pgbackrest/conf.d/c.conf", "--stanza=c", "--type=diff", "--annotation=pgctrl-step=backup-x-1", "--annotation=pgctrl-from=c-1", "backup"} {
 		if !slices.Contains(u.Args, want) {
 			t.Errorf("no %s in %q", want, u.Args)
 		}
@@ -62,7 +62,7 @@ func TestBackupUnit(t *testing.T) {
 	}
 	// One that runs is not begun over.
 	var no *plan.Refusal
-	if err := d.Start(ctx, "c", "backup-x-2", plan.BackupFull, false); !errors.As(err, &no) || no.Reason != observed.BackupRunning || len(f.started) != 1 {
+	if err := d.Start(ctx, "c", Order{Step: "backup-x-2", Type: plan.BackupFull}); !errors.As(err, &no) || no.Reason != observed.BackupRunning || len(f.started) != 1 {
 		t.Fatal(err)
 	}
 	f.state.SubState = "exited"
@@ -77,7 +77,7 @@ func TestBackupUnit(t *testing.T) {
 		}
 	}
 	// What ended is forgotten before the next one begins.
-	if err := d.Start(ctx, "c", "backup-x-3", plan.BackupFull, false); err != nil || !slices.Equal(f.did, []string{"stop", "forget"}) {
+	if err := d.Start(ctx, "c", Order{Step: "backup-x-3", Type: plan.BackupFull}); err != nil || !slices.Equal(f.did, []string{"stop", "forget"}) {
 		t.Fatal(err, f.did)
 	}
 }

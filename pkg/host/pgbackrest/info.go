@@ -16,6 +16,9 @@ import (
 // stepAnnotation is where a backup says which step asked for it.
 const stepAnnotation = "pgctrl-step"
 
+// fromAnnotation is where it says from which member its files were copied.
+const fromAnnotation = "pgctrl-from"
+
 // The codes of "info" that matter here: a repository with no such stanza is none with an
 // error, and the last one is whatever else went wrong with the repository.
 const (
@@ -175,7 +178,7 @@ func (b infoBackup) observed() observed.Backup {
 		Started: time.Unix(b.Timestamp.Start, 0).UTC(), Stopped: time.Unix(b.Timestamp.Stop, 0).UTC(),
 		FirstWAL: b.Archive.Start, LastWAL: b.Archive.Stop, StopLSN: b.LSN.Stop,
 		Size: b.Info.Size, Copied: b.Info.Delta, Stored: b.Info.Repository.Delta,
-		Damaged: b.Error, Step: b.Annotation[stepAnnotation],
+		Damaged: b.Error, Step: b.Annotation[stepAnnotation], From: b.Annotation[fromAnnotation],
 	}
 }
 
