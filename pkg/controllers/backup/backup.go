@@ -35,8 +35,6 @@ var secrets = []string{keys.BackupPassphrase, keys.BackupS3Key, keys.BackupS3Sec
 // looked at.
 func (Controller) Inputs() []controllers.Access {
 	in := append(topology.Inputs(),
-		controllers.Access{Family: keys.Desired, Part: Concern},
-		controllers.Access{Family: keys.Defaults, Part: Concern},
 		controllers.Access{Family: keys.Observed, Part: Concern},
 		// The file goes after nobody archives by it any more.
 		controllers.Access{Family: keys.PatroniKey, Part: "config"},

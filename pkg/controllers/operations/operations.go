@@ -35,8 +35,6 @@ func (Controller) Name() string { return Name }
 // Inputs implements controllers.Controller.
 func (Controller) Inputs() []controllers.Access {
 	return append(topology.Inputs(),
-		controllers.Access{Family: keys.Desired, Part: "backup"},
-		controllers.Access{Family: keys.Defaults, Part: "backup"},
 		controllers.Access{Family: keys.Observed, Part: "backup"},
 		controllers.Access{Family: keys.Plan, Part: "backup"},
 		controllers.Access{Family: keys.PatroniKey, Part: "config"},

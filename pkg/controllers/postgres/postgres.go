@@ -66,10 +66,8 @@ func (Controller) Inputs() []controllers.Access {
 		controllers.Access{Family: keys.Secrets, Part: keys.RestoreS3Secret},
 		controllers.Access{Family: keys.PatroniKey, Part: "initialize"},
 		controllers.Access{Family: keys.PatroniKey, Part: "config"},
-		// Whether PostgreSQL archives; of secrets it wants those of an object store, which
-		// twins.Inputs has.
-		controllers.Access{Family: keys.Desired, Part: topology.Backup},
-		controllers.Access{Family: keys.Defaults, Part: topology.Backup},
+		// Whether PostgreSQL archives is in documents that topology.Inputs has; of secrets it
+		// wants those of an object store, which twins.Inputs has.
 		// A member is stopped after nobody is led to it any more.
 		controllers.Access{Family: keys.Plan, Part: topology.Proxy},
 		controllers.Access{Family: keys.Observed, Part: topology.Proxy},
