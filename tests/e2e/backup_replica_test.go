@@ -23,7 +23,9 @@ func TestBackupFromAReplica(t *testing.T) {
 	backedUp(ctx, t, primary, "the first full backup", backedUpWithin, func(b observed.Backup) bool { return b.Type == "full" })
 	noBackupGoesOn(ctx, t)
 	must[string](t)(hosts.Pgctrl(ctx, "set", cluster, "backup", "from=replica", "--wait", "1m"))
-	t.Cleanup(func() { _, _ = hosts.Pgctrl(context.WithoutCancel(ctx), "unset", cluster, "backup", "from", "--wait", "1m") })
+	t.Cleanup(func() {
+		_, _ = hosts.Pgctrl(context.WithoutCancel(ctx), "unset", cluster, "backup", "from", "--wait", "1m")
+	})
 	server := plan.BackupServerUnit(cluster)
 	ok(t, fleet.Until(ctx, time.Minute, "a server on every member's node", func(ctx context.Context) error {
 		for _, h := range hosts.Nodes {
