@@ -172,30 +172,6 @@ func TestFailsAfterItsTries(t *testing.T) {
 
 // TestALostAgent: its step is given up only when the agent itself must have stopped, and not
 // when it came back meanwhile.
-// TestFromAReplica: it is asked for until a backup failed, since one that is there comes first;
-// that the leader moved says nothing against replicas.
-func TestFromAReplica(t *testing.T) {
-	r := newRig(t)
-	asks := func(want bool) {
-		t.Helper()
-		if _, s := r.step(); s.Act != plan.ActBackup || s.Standby != want || !s.OnPrimary() {
-			t.Fatalf("asked %+v", s)
-		}
-	}
-	r.w.Standby = true
-	r.look()
-	r.answer(observed.StepResult{State: observed.StepDone}) // the stanza
-	asks(true)
-	r.answer(observed.StepResult{State: observed.StepFailed, Reason: observed.LeaderChanged})
-	r.w.Now = r.w.Now.Add(time.Minute)
-	r.look()
-	asks(true)
-	r.answer(observed.StepResult{State: observed.StepFailed, Reason: observed.BackupFailed})
-	r.w.Now = r.w.Now.Add(time.Minute)
-	r.look()
-	asks(false)
-}
-
 func TestALostAgent(t *testing.T) {
 	r := newRig(t)
 	r.look()

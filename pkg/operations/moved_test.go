@@ -2,6 +2,7 @@ package operations
 
 import (
 	"testing"
+	"time"
 
 	"github.com/pgctrl/pgctrl/pkg/observed"
 	"github.com/pgctrl/pgctrl/pkg/plan"
@@ -35,4 +36,28 @@ func TestMovedBackupHasItsStanza(t *testing.T) {
 	}
 	r.answer(done)
 	r.is(Done)
+}
+
+// TestFromAReplica: it is asked for until a backup failed, since one that is there comes first;
+// that the leader moved says nothing against replicas.
+func TestFromAReplica(t *testing.T) {
+	r := newRig(t)
+	asks := func(want bool) {
+		t.Helper()
+		if _, s := r.step(); s.Act != plan.ActBackup || s.Standby != want || !s.OnPrimary() {
+			t.Fatalf("asked %+v", s)
+		}
+	}
+	r.w.Standby = true
+	r.look()
+	r.answer(observed.StepResult{State: observed.StepDone}) // the stanza
+	asks(true)
+	r.answer(observed.StepResult{State: observed.StepFailed, Reason: observed.LeaderChanged})
+	r.w.Now = r.w.Now.Add(time.Minute)
+	r.look()
+	asks(true)
+	r.answer(observed.StepResult{State: observed.StepFailed, Reason: observed.BackupFailed})
+	r.w.Now = r.w.Now.Add(time.Minute)
+	r.look()
+	asks(false)
 }
