@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -32,18 +33,22 @@ func (s *stepper) order(ctx context.Context) BackupOrder {
 	return o
 }
 
-// sources are the members other than the primary that stream, the one that has replayed most
-// first: a backup waits until it has reached the backup's own beginning.
+// sources are the members other than the primary that stream, as far as their Patroni says (3.0
+// says nothing of it), the one that has replayed most first: a backup waits until it has reached
+// the backup's own beginning.
 func sources(v plan.View, primary string, members []plan.Member) (out []plan.Member) {
 	for _, m := range members {
 		key, there := v.Members[m.Name]
-		streams := key.Replication == "streaming" || key.State == "streaming"
+		streams := key.Replication == "" || key.Replication == "streaming"
 		if there && m.Name != primary && m.Address != "" && key.Role == patroni.Replica && key.Running() && streams {
 			out = append(out, m)
 		}
 	}
 	slices.SortStableFunc(out, func(a, b plan.Member) int {
-		return int(v.Members[b.Name].ReplayLSN - v.Members[a.Name].ReplayLSN)
+		return cmp.Compare(replayed(v.Members[b.Name]), replayed(v.Members[a.Name]))
 	})
 	return out
 }
+
+// replayed is how far a replica is, by the one or the other position that its Patroni gives.
+func replayed(m patroni.Member) int64 { return cmp.Or(m.ReplayLSN, m.XLogLocation) }

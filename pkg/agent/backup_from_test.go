@@ -38,8 +38,11 @@ func TestBackupFromAReplica(t *testing.T) {
 		expect(t, "report", b.From, member(3))
 		a1.host.Backups().Fail("reach "+member(3), errors.New("no route to host"))
 		expect(t, "the other one", backup(2).Message, "backup 2F, copied from "+member(2))
+		w.etcd.Put(layout.Members("c")+member(2), `{"role":"replica","state":"running","xlog_location":300}`) // Patroni 3.0 says no more
+		after(time.Second)
+		expect(t, "an older Patroni", backup(3).Message, "backup 3F, copied from "+member(2))
 		at(2, "in archive recovery", 300)
-		expect(t, "none", backup(3).Message, "backup 3F, copied from the primary, since no replica could be")
-		expect(t, "acts", did(a1), "start c.backup-1 full, from "+member(3)+", start c.backup-2 full, from "+member(2)+", start c.backup-3 full")
+		expect(t, "none", backup(4).Message, "backup 4F, copied from the primary, since no replica could be")
+		expect(t, "acts", did(a1), "start c.backup-1 full, from "+member(3)+", start c.backup-2 full, from "+member(2)+", start c.backup-3 full, from "+member(2)+", start c.backup-4 full")
 	})
 }

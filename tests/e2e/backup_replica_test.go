@@ -35,7 +35,7 @@ func TestBackupFromAReplica(t *testing.T) {
 		}
 		return nil
 	}))
-	t.Logf("memory of a server at rest: %s", must[string](t)(primary.Exec(ctx, "systemctl", "show", "-P", "MemoryCurrent", server)))
+	t.Logf("memory of a server at rest: %s", must[string](t)(primary.Exec(ctx, "sh", "-c", "grep VmRSS /proc/$(systemctl show -P MainPID "+server+")/status")))
 	for _, f := range []string{plan.BackupPeerFile(cluster), plan.BackupServerConfig(cluster)} {
 		t.Log(must[string](t)(primary.Exec(ctx, "stat", "-c", "%n %A %U:%G", f)))
 	}
