@@ -13,6 +13,11 @@ import (
 // seconds.
 const streamsAfter = 10 * time.Second
 
+// ledAfter is that for a former primary which does not answer yet: it has all WAL of its own, and
+// with a store that hangs its start asked for a timeline's history for 50 s, many times over, when
+// it might (measured). Its stop takes 20 s while nothing can be archived.
+const ledAfter = time.Minute
+
 // streams tells PostgreSQL's restore_command whether to ask the archive (plan.StreamsFile).
 type streams struct {
 	c    *cluster
@@ -21,6 +26,8 @@ type streams struct {
 	// confirmed primary without a stream.
 	said, says bool
 	lacks      time.Time
+	// led: it led when it answered last. up: it answers.
+	led, up bool
 }
 
 func newStreams(c *cluster) *streams { return &streams{c: c, wake: make(chan struct{}, 1)} }
@@ -61,9 +68,12 @@ func (w *streams) once(context.Context) time.Duration {
 // stays as it is. Without a confirmed primary nothing changes: those moments are a failover,
 // in which a promotion would wait for the archive.
 func (w *streams) judge(local PostgresState, follows bool, now time.Time) (says, sure bool, wait time.Duration) {
+	if w.up != local.Reachable {
+		w.up, w.lacks = local.Reachable, time.Time{} // a stream takes a moment
+	}
 	switch {
 	case local.Reachable && (local.Streaming || !local.InRecovery):
-		w.lacks = time.Time{}
+		w.lacks, w.led = time.Time{}, !local.InRecovery
 		return true, true, sqlIdle
 	case !follows:
 		w.lacks = time.Time{}
@@ -71,7 +81,11 @@ func (w *streams) judge(local PostgresState, follows bool, now time.Time) (says,
 	case w.lacks.IsZero():
 		w.lacks = now
 	}
-	if left := w.lacks.Add(streamsAfter).Sub(now); left > 0 {
+	patience := streamsAfter
+	if w.led && !w.up {
+		patience = ledAfter
+	}
+	if left := w.lacks.Add(patience).Sub(now); left > 0 {
 		return false, false, left
 	}
 	return false, true, sqlIdle

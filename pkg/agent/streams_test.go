@@ -57,6 +57,35 @@ func TestArchiveIsAskedOnlyBehind(t *testing.T) {
 	})
 }
 
+// TestFormerPrimaryStartsWithoutTheArchive: it has its own WAL, and a stream for the rest.
+func TestFormerPrimaryStartsWithoutTheArchive(t *testing.T) {
+	simulate(t, func(t *testing.T, w *world) {
+		withPostgres(w)
+		a1, a2, _ := settle(t, w)
+		said := func(what string, want ...bool) {
+			t.Helper()
+			if got := a1.host.Streams(); fmt.Sprint(got) != fmt.Sprint(want) {
+				t.Errorf("%s: it said %v, want %v", what, got, want)
+			}
+		}
+		said("it leads", true)
+		a1.host.SetPostgres(agent.PostgresState{Refused: true})
+		a2.host.SetPostgres(writable(2))
+		w.leader(2)
+		after(50 * time.Second)
+		said("it stops and starts", true)
+		a1.host.SetPostgres(recovering())
+		after(9 * time.Second)
+		said("it is there, and has no stream yet", true)
+		a1.host.SetPostgres(streaming())
+		after(time.Minute)
+		said("it streams", true)
+		a1.host.SetPostgres(agent.PostgresState{Refused: true})
+		after(15 * time.Second)
+		said("it is a replica like others", true, false)
+	})
+}
+
 // TestArchiveIsAskedWhileItStarts: one that was restored from a backup answers nobody before
 // it has the WAL that the backup needs, and an agent that was started meanwhile takes nothing
 // back before it knows.

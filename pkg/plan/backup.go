@@ -1,6 +1,9 @@
 package plan
 
-import "time"
+import (
+	"strconv"
+	"time"
+)
 
 // A backup is stopped when nobody looks after it: its node's agent is cut off from etcd,
 // hangs or is gone. Two hosts that share a repository know nothing of each other, so
@@ -58,11 +61,17 @@ const BackupServerDir = "/etc/pgbackrest/server.d"
 // streamed from it for a while. It is in memory: after a boot it is not there.
 func StreamsFile(cluster string) string { return "/run/pgctrl/streams/" + cluster }
 
+// ArchiveGetWithin is how many seconds a question to the archive may take: one more than a segment
+// that is fetched in the background is waited for.
+const ArchiveGetWithin = 6
+
 // RestoreCommand is what PostgreSQL runs on a replica for each segment of WAL or history that
 // it looks for. PostgreSQL asks the archive before it asks the primary: at every start, when a
 // stream breaks, and three times and more while it is promoted, where the archive of a store
-// that is away would cost seconds each. So it is asked only when the primary does not do.
+// that is away would cost seconds each. So it is asked only when the primary does not do, and no
+// question lasts longer than ArchiveGetWithin: pgBackRest's own bound is not for histories, which
+// took 50 s each with a store that hangs (measured).
 // %f and %p are PostgreSQL's own.
 func RestoreCommand(cluster string) string {
-	return "test ! -e " + StreamsFile(cluster) + " && pgbackrest --config=" + BackupConfig(cluster) + " --stanza=" + cluster + ` archive-get %f "%p"`
+	return "test ! -e " + StreamsFile(cluster) + " && timeout " + strconv.Itoa(ArchiveGetWithin) + " pgbackrest --config=" + BackupConfig(cluster) + " --stanza=" + cluster + ` archive-get %f "%p"`
 }
