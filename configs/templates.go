@@ -20,7 +20,7 @@ func AgentTemplates(agent string) (map[string]Template, error) {
 		"haproxy@.service": false, "pgbouncer@.service": false, "patroni@.service": true,
 		"postgres-exporter@.service": false, "pgbouncer-exporter@.service": false, "pgctrl-prometheus.service": false,
 		"pgbackrest-server@.service": false,
-		"pgctrl-promtail@.service": false, "pgctrl-loki.service": false,
+		"pgctrl-promtail@.service":   false, "pgctrl-loki.service": false,
 	} {
 		b, err := Unit(name)
 		if err != nil {
