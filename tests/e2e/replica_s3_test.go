@@ -48,6 +48,46 @@ func TestS3ReplicaFromTheRepository(t *testing.T) {
 	}
 }
 
+// TestS3ReplicaCatchesUpFromTheArchive: a replica's host is off until the primary has removed WAL
+// that it lacks. Back, it takes that from the archive by itself, and streams.
+func TestS3ReplicaCatchesUpFromTheArchive(t *testing.T) {
+	ctx := begin(t)
+	withS3(ctx, t)
+	must[string](t)(hosts.Pgctrl(ctx, "set", cluster, "postgres", "parameters.wal_keep_size=0", "--wait", "1m"))
+	t.Cleanup(func() {
+		_, _ = hosts.Pgctrl(context.WithoutCancel(ctx), "unset", cluster, "postgres", "parameters.wal_keep_size", "--wait", "1m")
+	})
+	primary := leading(ctx, t)
+	_, member := leaderAndNext(ctx, t)
+	h := hosts.Node(member)
+	lacks := sqlOn(ctx, t, primary, "select pg_walfile_name(pg_current_wal_lsn())")
+	ok(t, h.PowerOff(ctx))
+	t.Cleanup(func() { _ = h.Boot(context.WithoutCancel(ctx)) })
+	slot := strings.ReplaceAll(member, "-", "_")
+	ok(t, fleet.Until(ctx, 2*time.Minute, "nothing to keep WAL for "+member, func(ctx context.Context) error {
+		if n := sqlOn(ctx, t, primary, "select count(*) from pg_replication_slots where slot_name = '"+slot+"'"); n != "0" {
+			return fmt.Errorf("its slot is there")
+		}
+		return nil
+	}))
+	writeSegments(ctx, t, 15*time.Second)
+	everythingArchived(ctx, t, "", time.Minute)
+	ok(t, fleet.Until(ctx, time.Minute, "the primary to have removed "+lacks, func(ctx context.Context) error {
+		if n := sqlOn(ctx, t, primary, "checkpoint; select count(*) from pg_ls_waldir() where name = '"+lacks+"'"); n != "0" {
+			return fmt.Errorf("it is there")
+		}
+		return nil
+	}))
+	began := time.Now()
+	ok(t, h.Boot(ctx))
+	ok(t, hosts.Whole(ctx, cluster, 3*time.Minute))
+	t.Logf("it streams %s after its boot began", time.Since(began).Round(100*time.Millisecond))
+	sameRows(ctx, t, h)
+	if said := since(ctx, t, h, "patroni@"+cluster, began); !strings.Contains(said, "restored log file \""+lacks+"\" from archive") {
+		t.Errorf("PostgreSQL did not take %s from the archive:\n%s", lacks, said)
+	}
+}
+
 // begunAnew has a replica copied anew, and returns what Patroni and PostgreSQL said meanwhile.
 func begunAnew(ctx context.Context, t *testing.T, h *lab.Host, member string) (said string, took time.Duration) {
 	t.Helper()
