@@ -88,7 +88,7 @@ test-second: build ## the second stage: what needs Loki or MinIO, built from sou
 	@started=$$(date +%s); \
 	go run ./tests/lab second && \
 	go test -count=1 -timeout 10m -v ./tests/second/... && \
-	tests/shards.sh 1 run '$(SECOND)' && \
+	tests/shards.sh 2 run '$(SECOND)' && \
 	printf '\nthe second stage took %s s\n' "$$(( $$(date +%s) - started ))"
 
 .PHONY: mutants
