@@ -125,16 +125,25 @@ func (w *backups) keepsLocked(leads bool) bool {
 	return leads || w.problem != nil || w.gaps.unsettled
 }
 
-// planLocked is the backup plan that is in force on the host; false: there is none, or it
-// says that there is nothing to back up to.
+// planLocked is the backup plan whose file is on the host; false: there is none, or it says that
+// there is nothing to back up to. What else is in the plan may be refused for as long as it likes.
 func (w *backups) planLocked() (plan.Plan, bool) {
 	con := w.c.concerns[backupConcern]
-	if con == nil || con.loaded == nil || con.loaded.Removal != nil || con.removed != "" {
+	if con == nil || con.removed != "" {
 		return plan.Plan{}, false
 	}
-	for _, r := range con.loaded.Resources {
-		if f, ok := r.(plan.Watched); ok && f.File == plan.BackupConfig(w.c.name) && !plan.Absent(r) {
-			return *con.loaded, true
+	p := con.plan
+	if con.loaded != nil {
+		p = *con.loaded
+	}
+	if p.Removal != nil {
+		return plan.Plan{}, false
+	}
+	for _, r := range p.Resources {
+		f, ok := r.(plan.Watched)
+		if ok && f.File == plan.BackupConfig(w.c.name) && !plan.Absent(r) &&
+			(con.loaded != nil || con.applied[r.ID()] == plan.Hash(plan.Resources{r}, p.Secrets)) {
+			return p, true
 		}
 	}
 	return plan.Plan{}, false

@@ -46,3 +46,27 @@ func TestBackupFromAReplica(t *testing.T) {
 		expect(t, "acts", did(a1), "start c.backup-1 full, from "+member(3)+", start c.backup-2 full, from "+member(2)+", start c.backup-3 full, from "+member(2)+", start c.backup-4 full")
 	})
 }
+
+// TestBackupsWithoutTheServer: a server that can't be had keeps nobody from knowing what archiving
+// and the repository are like, after the agent was started anew too.
+func TestBackupsWithoutTheServer(t *testing.T) {
+	simulate(t, func(t *testing.T, w *world) {
+		a1, _, _ := withBackups(t, w)
+		p := backupPlan(1)
+		u := plan.Unit{Unit: plan.BackupServerUnit("c"), Program: plan.BackupServer, Files: []plan.File{}}
+		p.Resources = append(p.Resources, u)
+		a1.host.Fail(u.ID(), &plan.Refusal{Reason: observed.PortInUse, Message: "port 8432 is somebody else's"})
+		w.etcd.Put(layout.PlanKey("pg1", "c", "backup"), string(plan.Encode(p)))
+		after(5 * time.Second)
+		a1 = w.again(1, a1, func(*running) {})
+		c, _ := w.report(1, "backup").Condition(observed.Applied)
+		expect(t, "said", c.Reason, observed.PortInUse)
+		askBackup(w, 1, "c.backup-1")
+		after(time.Second)
+		a1.host.Backups().Finish(nil)
+		after(5 * time.Second)
+		expect(t, "done", w.result(1, "c.backup-1").State, observed.StepDone)
+		b, _ := w.report(1, "backup").Repository.Newest()
+		expect(t, "reported", b.Label, "1F")
+	})
+}

@@ -68,9 +68,10 @@ func (w *streams) once(context.Context) time.Duration {
 // stays as it is. Without a confirmed primary nothing changes: those moments are a failover,
 // in which a promotion would wait for the archive.
 func (w *streams) judge(local PostgresState, follows bool, now time.Time) (says, sure bool, wait time.Duration) {
-	if w.up != local.Reachable {
-		w.up, w.lacks = local.Reachable, time.Time{} // a stream takes a moment
+	if w.led && !w.up && local.Reachable {
+		w.lacks = time.Time{} // it has started, and a stream takes a moment
 	}
+	w.up = local.Reachable
 	switch {
 	case local.Reachable && (local.Streaming || !local.InRecovery):
 		w.lacks, w.led = time.Time{}, !local.InRecovery

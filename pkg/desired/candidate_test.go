@@ -80,7 +80,8 @@ func TestPortBlock(t *testing.T) {
 	for _, doc := range sortedKeys(BlockDocuments(100)) {
 		got = append(got, doc+": "+strings.ReplaceAll(strings.TrimSpace(string(BlockDocuments(100)[doc])), "\n", ", "))
 	}
-	want(t, strings.Join(got, "\n"), `monitor: postgres_port: 9730, pgbouncer_port: 9731
+	want(t, strings.Join(got, "\n"), `backup: server_port: 8532
+monitor: postgres_port: 9730, pgbouncer_port: 9731
 pgbouncer: port: 6532
 postgres: port: 5532, rest_port: 8108
 services/default: port: 5536

@@ -16,6 +16,10 @@ var reservedPorts = map[int]string{
 	9080: "promtail", 9081: "promtail", 9082: "promtail", 9083: "promtail", 9640: "pgctrl server", 9641: "pgagent",
 }
 
+// backupPort is the document whose port can be done without: a backup is copied from the primary
+// then. A clash leaves the server out, and nothing else.
+const backupPort = "backup"
+
 // PortUse is one port that a cluster listens on.
 type PortUse struct {
 	Port int
@@ -62,8 +66,8 @@ func (c *Cluster) listPorts() []PortUse {
 			out = append(out, PortUse{c.Monitor.PgBouncerPort, "the PgBouncer exporter", "monitor", "pgbouncer_port", sortedKeys(members)})
 		}
 	}
-	if c.Loaded("backup") && c.Backup.FromReplica() {
-		out = append(out, PortUse{c.Backup.ServerPort, "pgBackRest's server", "backup", "server_port", sortedKeys(members)})
+	if c.Loaded(backupPort) && c.Backup.FromReplica() {
+		out = append(out, PortUse{c.Backup.ServerPort, "pgBackRest's server", backupPort, "server_port", sortedKeys(members)})
 	}
 	for _, document := range sortedKeys(c.resolved) {
 		if s, ok := c.resolved[document].doc.(*Service); ok && s.Enabled && s.Port > 0 {
@@ -85,7 +89,11 @@ func checkOwnPorts(c *Cluster) []Problem {
 	taken := map[int]PortUse{}
 	for _, u := range c.Ports() {
 		if by, ok := reservedPorts[u.Port]; ok {
-			out = append(out, c.portProblem(u, "expected a free port, found %d, which belongs to %s", u.Port, by))
+			p := c.portProblem(u, "expected a free port, found %d, which belongs to %s", u.Port, by)
+			if u.Document == backupPort {
+				p.Reason, p.Nodes = observed.PortConflict, u.Nodes
+			}
+			out = append(out, p)
 			continue
 		}
 		other, ok := taken[u.Port]
@@ -93,11 +101,16 @@ func checkOwnPorts(c *Cluster) []Problem {
 			taken[u.Port] = u
 			continue
 		}
-		// Blame the port that somebody wrote rather than a default.
-		if c.written(other) && !c.written(u) {
+		// Blame the port that somebody wrote rather than a default, and one that can be done without
+		// rather than any other.
+		if c.written(other) && !c.written(u) && u.Document != backupPort || other.Document == backupPort {
 			u, other = other, u
 		}
-		out = append(out, c.portProblem(u, "expected a free port, found %d, which %s of this cluster has", u.Port, other.What))
+		p := c.portProblem(u, "expected a free port, found %d, which %s of this cluster has", u.Port, other.What)
+		if u.Document == backupPort {
+			p.Reason, p.Nodes = observed.PortConflict, u.Nodes
+		}
+		out = append(out, p)
 	}
 	return out
 }
@@ -198,7 +211,9 @@ func PortBlock(clusters []*Cluster, cluster string, nodes []string) int {
 
 // defaultPorts are the ports of a cluster without documents.
 func defaultPorts() []PortUse {
-	return Load(kv.NewMap(), keys.Default, "", "monitor", "pgbouncer", "postgres", "services").Ports()
+	c := Load(kv.NewMap(), keys.Default, "", backupPort, "monitor", "pgbouncer", "postgres", "services")
+	// A server of backups is in nobody's defaults, and may be in the fleet's.
+	return append(c.Ports(), PortUse{Port: c.Backup.ServerPort, Document: backupPort, Field: "server_port"})
 }
 
 // BlockDocuments are the documents that move a cluster's ports by offset, by the

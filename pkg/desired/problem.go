@@ -76,6 +76,10 @@ func (p Problem) Condition() observed.Condition {
 	return c
 }
 
+// Aside reports a problem that leaves something out and nothing else: the port of a server that
+// backups can do without.
+func (p Problem) Aside() bool { return p.Kind == backupPort && p.Reason == observed.PortConflict }
+
 // same reports whether two problems are one, wherever their lines have moved.
 func (p Problem) same(q Problem) bool {
 	return p.Key == q.Key && p.Field == q.Field && p.Message == q.Message && p.Reason == q.Reason

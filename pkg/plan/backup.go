@@ -73,5 +73,5 @@ const ArchiveGetWithin = 6
 // took 50 s each with a store that hangs (measured).
 // %f and %p are PostgreSQL's own.
 func RestoreCommand(cluster string) string {
-	return "test ! -e " + StreamsFile(cluster) + " && timeout " + strconv.Itoa(ArchiveGetWithin) + " pgbackrest --config=" + BackupConfig(cluster) + " --stanza=" + cluster + ` archive-get %f "%p"`
+	return "test ! -e " + StreamsFile(cluster) + " && timeout --foreground " + strconv.Itoa(ArchiveGetWithin) + " pgbackrest --config=" + BackupConfig(cluster) + " --stanza=" + cluster + ` archive-get %f "%p"`
 }

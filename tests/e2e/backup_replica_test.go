@@ -11,6 +11,7 @@ import (
 	"github.com/pgctrl/pgctrl/pkg/operations"
 	"github.com/pgctrl/pgctrl/pkg/plan"
 	"github.com/pgctrl/pgctrl/tests/fleet"
+	"github.com/pgctrl/pgctrl/tests/lab/lab"
 )
 
 // TestBackupFromAReplica: the files are a replica's, as the backup and pgBackRest's own manifest
@@ -65,41 +66,26 @@ func TestBackupFromAReplica(t *testing.T) {
 		t.Errorf("it can't be restored: %v\n%s", err, out)
 	}
 
-	// The servers go while it is copied, and nobody may bring them back.
+	// The replica's host goes while it is copied: nothing says so but that nothing comes any more.
 	began := time.Now()
 	must[string](t)(hosts.Pgctrl(ctx, "backup", cluster, "--type", "full", "--wait", "0"))
 	goOn := held(ctx, t, primary, backupPattern)
-	for _, h := range hosts.Nodes {
-		if h == primary {
-			continue
-		}
-		freeze := "/etc/pgctrl/freeze." + cluster
-		must[string](t)(h.Exec(ctx, "touch", freeze))
-		t.Cleanup(func() { _, _ = h.Exec(context.WithoutCancel(ctx), "rm", "-f", freeze) })
-		ok(t, fleet.Until(ctx, 20*time.Second, "the server of "+h.Name+" to stay away", func(ctx context.Context) error {
-			if _, err := h.Exec(ctx, "systemctl", "stop", server); err != nil {
-				return err
-			}
-			time.Sleep(3 * time.Second) // longer than the agent takes to repair it
-			if out, err := h.Exec(ctx, "systemctl", "is-active", server); err == nil {
-				return fmt.Errorf("it is %s", out)
-			}
-			return nil
-		}))
-	}
+	source := copiedFrom(ctx, t, primary)
+	t.Cleanup(func() { _ = source.Boot(context.WithoutCancel(ctx)) })
+	ok(t, source.PowerOff(ctx))
 	goOn()
 	ops := operationsOf(ctx, t)
 	o := ended(ctx, t, ops[len(ops)-1].ID, backedUpWithin)
+	t.Logf("%s after %s:", o.State, time.Since(began).Round(time.Second))
 	for _, p := range o.Phases {
-		t.Logf("%s on %s: %s, asked %d times, %d failed", p.Name, p.Node, p.State, p.Tries, p.Failures)
+		t.Logf("  %s on %s: %s, asked %d times, %d failed", p.Name, p.Node, p.State, p.Tries, p.Failures)
 	}
 	b = backedUp(ctx, t, primary, "it", 30*time.Second, after("full", began))
 	if said := standby(b); o.State != operations.Done || b.From != from || said != "option-backup-standby=false" {
 		t.Errorf("%s: %s: %s is of %q, and its manifest says %q", o.State, o.Message, b.Label, b.From, said)
 	}
-	for _, h := range hosts.Nodes {
-		_, _ = h.Exec(ctx, "rm", "-f", "/etc/pgctrl/freeze."+cluster)
-	}
+	ok(t, source.Boot(ctx))
+	ok(t, hosts.Whole(ctx, cluster, 3*time.Minute))
 
 	must[string](t)(hosts.Pgctrl(ctx, "unset", cluster, "backup", "from", "--wait", "1m"))
 	ok(t, fleet.Until(ctx, time.Minute, "nothing of it to be left", func(ctx context.Context) error {
@@ -113,4 +99,55 @@ func TestBackupFromAReplica(t *testing.T) {
 		}
 		return nil
 	}))
+}
+
+// copiedFrom is the host whose files the backup on a host copies, by pgBackRest's own arguments.
+func copiedFrom(ctx context.Context, t *testing.T, h *lab.Host) *lab.Host {
+	t.Helper()
+	out := must[string](t)(h.Exec(ctx, "sh", "-c", "ps -eo args= | grep -o -- '--pg2-host=[^ ]*' | head -1"))
+	address := strings.TrimPrefix(strings.TrimSpace(out), "--pg2-host=")
+	for _, n := range hosts.Nodes {
+		if n.IP == address {
+			return n
+		}
+	}
+	t.Fatalf("the backup copies from %q, which is no node's", out)
+	return nil
+}
+
+// TestBackupFromAReplicaLosesThePrimary: its host goes while a replica is copied, and that one may
+// lead next: what was begun there must not keep its own backup from beginning.
+func TestBackupFromAReplicaLosesThePrimary(t *testing.T) {
+	ctx := begin(t)
+	from, _ := leaderAndNext(ctx, t)
+	primary := hosts.Node(from)
+	backedUp(ctx, t, primary, "the first full backup", backedUpWithin, func(b observed.Backup) bool { return b.Type == "full" })
+	noBackupGoesOn(ctx, t)
+	must[string](t)(hosts.Pgctrl(ctx, "set", cluster, "backup", "from=replica", "--wait", "1m"))
+	t.Cleanup(func() { _, _ = hosts.Pgctrl(context.WithoutCancel(ctx), "unset", cluster, "backup", "from", "--wait", "1m") })
+	began := time.Now()
+	must[string](t)(hosts.Pgctrl(ctx, "backup", cluster, "--type", "full", "--wait", "0"))
+	held(ctx, t, primary, "[p]gbackrest .*--pg2-host=.* backup$")
+	source := copiedFrom(ctx, t, primary)
+	ops := operationsOf(ctx, t)
+	t.Cleanup(func() { _ = primary.Boot(context.WithoutCancel(ctx)) })
+	ok(t, primary.PowerOff(ctx))
+	var next *lab.Host
+	ok(t, fleet.Until(ctx, 2*time.Minute, "another leader", func(ctx context.Context) error {
+		now, err := hosts.Leader(ctx, cluster)
+		if err == nil && (now == "" || now == from) {
+			return fmt.Errorf("it is %q", now)
+		}
+		next = hosts.Node(now)
+		return err
+	}))
+	o := ended(ctx, t, ops[len(ops)-1].ID, 6*time.Minute)
+	t.Logf("%s copied, %s leads; %s after %s: %s", source.Name, next.Name, o.State, time.Since(began).Round(time.Second), o.Message)
+	if o.State != operations.Done {
+		t.Errorf("%s: %s", o.Reason, o.Message)
+	}
+	b := backedUp(ctx, t, next, "it", 30*time.Second, after("full", began))
+	ok(t, primary.Boot(ctx))
+	ok(t, hosts.Whole(ctx, cluster, 3*time.Minute))
+	everythingArchived(ctx, t, b.FirstWAL, time.Minute)
 }

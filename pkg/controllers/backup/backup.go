@@ -60,7 +60,7 @@ func (Controller) Plan(in controllers.Input) (controllers.Result, error) {
 	if !ok || !t.Removing && (!t.Docs.Exists() || t.Formed == nil) {
 		return result(nil, cs), nil
 	}
-	peers, out, after := peersOf(in, t)
+	peers, out, after := peersOf(in, t, cs)
 	want := map[string]plan.Plan{}
 	if t.Docs.Backup.On() && !t.Removing {
 		revisions, minted, waits := secretsOf(in, t)

@@ -14,12 +14,13 @@ import (
 	"github.com/pgctrl/pgctrl/pkg/controllers/topology"
 	"github.com/pgctrl/pgctrl/pkg/desired"
 	"github.com/pgctrl/pgctrl/pkg/keys"
+	"github.com/pgctrl/pgctrl/pkg/observed"
 	"github.com/pgctrl/pgctrl/pkg/plan"
 )
 
 // This file is for backups that are copied from a replica: the primary's pgBackRest reads that
 // member's files through a server on its node, and both show the cluster's one certificate.
-// Having its key means to read the cluster's data, which every member has anyway.
+// Having its key means to be postgres on their hosts, as every member's host has it anyway.
 
 // peerPart is the part of the secrets that these certificates are.
 var peerPart = strings.TrimSuffix(keys.BackupTLSSecret(""), "/")
@@ -36,13 +37,15 @@ type peers struct {
 }
 
 // peersOf asks for the certificate that the members should have, and for the deletion of those
-// that nobody has any more. A backup never waits for one: it is copied from the primary.
-func peersOf(in controllers.Input, t *topology.Topology) (p peers, out []controllers.Output, after time.Duration) {
+// that nobody has any more. A backup never waits for one, nor for a port that is somebody else's:
+// it is copied from the primary.
+func peersOf(in controllers.Input, t *topology.Topology, cs []observed.Condition) (p peers, out []controllers.Output, after time.Duration) {
 	if t.Removing {
 		return p, forgetPeers(in, t), 0
 	}
 	keep := map[string]bool{}
-	if t.Docs.Backup.FromReplica() {
+	taken := slices.ContainsFunc(cs, func(c observed.Condition) bool { return c.Reason == observed.PortConflict })
+	if t.Docs.Backup.FromReplica() && !taken {
 		names := addresses(t)
 		wanted := keys.BackupTLSSecret(certificate.Hash(in, t, names))
 		keep[wanted] = true
@@ -113,10 +116,13 @@ func serves(in controllers.Input, t *topology.Topology, node string) bool {
 
 func serverConfig(in controllers.Input, t *topology.Topology, own plan.Member) string {
 	v := struct {
-		Layout                       keys.Layout
-		Cluster, Node, Address, Peer string
-		Port                         int
-	}{in.Layout, in.Cluster, own.Node, own.Address, plan.BackupPeerFile(in.Cluster), t.Docs.Backup.ServerPort}
+		Layout                      keys.Layout
+		Cluster, Node, Listen, Peer string
+		Port                        int
+	}{in.Layout, in.Cluster, own.Node, "*", plan.BackupPeerFile(in.Cluster), t.Docs.Backup.ServerPort}
+	if strings.Contains(own.Address, ":") {
+		v.Listen = "::"
+	}
 	var b strings.Builder
 	if err := serverFile.Execute(&b, v); err != nil {
 		panic(fmt.Sprintf("render pgBackRest's server: %v", err)) // plain data and our own template

@@ -11,6 +11,7 @@ import (
 	"github.com/pgctrl/pgctrl/pkg/controllers/postgres"
 	"github.com/pgctrl/pgctrl/pkg/keys"
 	"github.com/pgctrl/pgctrl/pkg/kv"
+	"github.com/pgctrl/pgctrl/pkg/observed"
 	"github.com/pgctrl/pgctrl/pkg/plan"
 )
 
@@ -149,6 +150,31 @@ func TestPeersRenewed(t *testing.T) {
 		if after := certificates(m); len(after) != 1 || after[0] == before[0] {
 			t.Errorf("%s: certificates %v, were %v", name, after, before)
 		}
+	}
+}
+
+// TestTakenPort: a port that is somebody else's leaves the server out and nothing else; it is said.
+func TestTakenPort(t *testing.T) {
+	m := formed(t)
+	controllertest.Put(m, docs+"services/reports", "role: replica\nport: 8432\n")
+	controllertest.Put(m, docs+"backup", "from: replica\n")
+	settled(t, m)
+	r := controllertest.Run(t, New(), m, "pg-test")
+	if len(r.Conditions) != 1 || r.Conditions[0].Reason != observed.PortConflict || r.Conditions[0].Key != docs+"backup" || !r.Conditions[0].Bad() {
+		t.Errorf("conditions %v", r.Conditions)
+	}
+	if fileOf(t, m, "pg2") == "" {
+		t.Error("there is no file")
+	}
+	controllertest.Put(m, docs+"backup", "from: replica\nserver_port: 8532\n")
+	settled(t, m)
+	if _, _, there := serverOf(t, m, "pg2"); !there {
+		t.Error("with another port there is no server")
+	}
+	controllertest.Put(m, docs+"backup", "from: replica\n")
+	settled(t, m)
+	if u, _, _ := serverOf(t, m, "pg2"); !u.Absent {
+		t.Error("it stays on a port of its own's former time")
 	}
 }
 

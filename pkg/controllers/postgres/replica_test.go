@@ -47,7 +47,7 @@ func takes(t testing.TB, m *kv.Map, node string) string {
 }
 
 const (
-	walOf  = `restore_command: "test ! -e /run/pgctrl/streams/pg-test && timeout 6 pgbackrest --config=/etc/pgbackrest/conf.d/pg-test.conf --stanza=pg-test archive-get %f \"%p\""; - pgbackrest; - basebackup; `
+	walOf  = `restore_command: "test ! -e /run/pgctrl/streams/pg-test && timeout --foreground 6 pgbackrest --config=/etc/pgbackrest/conf.d/pg-test.conf --stanza=pg-test archive-get %f \"%p\""; - pgbackrest; - basebackup; `
 	auto   = walOf + `command: "pgagent replica pg-test"`
 	always = walOf + `command: "pgagent replica pg-test --always"`
 )

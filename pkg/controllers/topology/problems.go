@@ -23,7 +23,11 @@ func problems(in controllers.Input, kinds []string) []observed.Condition {
 	var cs []observed.Condition
 	for _, p := range all {
 		if p.Kind == "nodes" || slices.Contains(kinds, p.Kind) {
-			cs = append(cs, p.Condition())
+			c := p.Condition()
+			if p.Aside() {
+				c.Type = observed.Planned
+			}
+			cs = append(cs, c)
 		}
 	}
 	return cs

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
@@ -17,8 +18,8 @@ import (
 
 // The bounds of a connection to pgBackRest's server.
 const (
-	// serverWithin is thirty times what it takes from its start to its first answer.
-	serverWithin = 3 * time.Second
+	// serverWithin is a hundred times what it takes from its start to its first answer.
+	serverWithin = 10 * time.Second
 	// serverSurvives is enough: by its first answer it has read all that it reads.
 	serverSurvives = 500 * time.Millisecond
 	// reachWithin bounds a question to another node's, before a backup begins.
@@ -27,15 +28,14 @@ const (
 
 // ServerOptions are what a Server needs of the host.
 type ServerOptions struct {
-	// Restart stops the unit and starts it again.
-	Restart func(ctx context.Context, unit string) error
+	// Restart stops the unit and starts it again; Hangup has systemd reload it.
+	Restart, Hangup func(ctx context.Context, unit string) error
 	// Free refuses a port that anybody but the unit has; may be nil.
 	Free func(port int, unit string) error
 }
 
 // Server is the unit.Program of pgBackRest's server, through which the primary's node reads a
-// replica's files. It has no sessions between backups; one that a restart cuts off fails its
-// backup, which then copies from the primary.
+// replica's files. A backup that a restart cuts off is copied from the primary.
 type Server struct{ o ServerOptions }
 
 var (
@@ -76,8 +76,22 @@ func (s *Server) Validate(_ context.Context, staged unit.Staged) error {
 // BeforeStart has nothing to prepare.
 func (s *Server) BeforeStart(context.Context, plan.Unit) error { return nil }
 
-// Reload starts it again: what it listens on it reads at its start only.
-func (s *Server) Reload(ctx context.Context, u plan.Unit) error { return s.o.Restart(ctx, u.Unit) }
+// Reload has it read its files again, which leaves a backup alone that goes on. What it listens on
+// it reads at its start only: one that is not there yet is started again.
+func (s *Server) Reload(ctx context.Context, u plan.Unit) error {
+	at, err := addressOf(u)
+	if err != nil {
+		return err
+	}
+	asking, cancel := context.WithTimeout(ctx, reachWithin)
+	defer cancel()
+	conn, err := (&net.Dialer{}).DialContext(asking, "tcp", at.dial())
+	if err != nil {
+		return s.o.Restart(ctx, u.Unit)
+	}
+	_ = conn.Close()
+	return s.o.Hangup(ctx, u.Unit)
+}
 
 // Prove has the running server show the certificate that is in place, and take it.
 func (s *Server) Prove(ctx context.Context, u plan.Unit) error {
@@ -102,11 +116,20 @@ func rejected(format string, args ...any) error {
 	return &plan.Refusal{Reason: observed.Rejected, Message: fmt.Sprintf(format, args...)}
 }
 
-// serverAddress is where a server is, and the file by which it is known.
+// serverAddress is where a server is, and the file by which it is known. The host of one that
+// listens on all addresses is empty: it is this one.
 type serverAddress struct {
 	host string
 	port int
 	peer string
+}
+
+func (s serverAddress) dial() string {
+	host := s.host
+	if host == "" {
+		host = "localhost"
+	}
+	return net.JoinHostPort(host, strconv.Itoa(s.port))
 }
 
 // addressOf reads it from the server's own settings.
@@ -122,7 +145,12 @@ func addressOf(u plan.Unit) (serverAddress, error) {
 func parseServer(b []byte) (serverAddress, bool) {
 	c := parseConfig(b)["global"]
 	port, err := strconv.Atoi(c["tls-server-port"])
-	return serverAddress{c["tls-server-address"], port, c["tls-server-cert-file"]}, err == nil && c["tls-server-address"] != ""
+	host := c["tls-server-address"]
+	at := serverAddress{host, port, c["tls-server-cert-file"]}
+	if host == "*" || host == "::" {
+		at.host = ""
+	}
+	return at, err == nil && host != ""
 }
 
 // peerOf is a client that shows the certificate in a file and trusts nothing else.
@@ -146,10 +174,8 @@ func peerOf(file, host string) (*tls.Config, error) {
 			if _, err := s.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: trusted}); err != nil {
 				return err
 			}
-			for _, name := range s.PeerCertificates[0].DNSNames {
-				if name == host {
-					return nil
-				}
+			if host == "" || slices.Contains(s.PeerCertificates[0].DNSNames, host) {
+				return nil
 			}
 			return fmt.Errorf("its certificate is not for %s", host)
 		},
@@ -164,7 +190,7 @@ func (s serverAddress) reach(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, reachWithin)
 	defer cancel()
-	conn, err := (&tls.Dialer{Config: show}).DialContext(ctx, "tcp", net.JoinHostPort(s.host, strconv.Itoa(s.port)))
+	conn, err := (&tls.Dialer{Config: show}).DialContext(ctx, "tcp", s.dial())
 	if err != nil {
 		return err
 	}
@@ -203,6 +229,8 @@ func (s serverAddress) options(c config, cluster, address string) []string {
 	out := []string{
 		"--backup-standby=y", "--pg2-host=" + address, "--pg2-host-type=tls", fmt.Sprintf("--pg2-host-port=%d", s.port),
 		"--pg2-host-ca-file=" + s.peer, "--pg2-host-cert-file=" + s.peer, "--pg2-host-key-file=" + s.peer,
+		// A replica's host that is gone says nothing; pgBackRest itself waits half an hour for it.
+		"--tcp-keep-alive-count=3", "--tcp-keep-alive-idle=10", "--tcp-keep-alive-interval=5",
 	}
 	for _, o := range []string{"path", "port", "socket-path", "user"} {
 		if v := c.get(cluster, "pg1-"+o, ""); v != "" {
