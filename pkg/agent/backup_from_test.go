@@ -61,6 +61,9 @@ func TestBackupsWithoutTheServer(t *testing.T) {
 		a1 = w.again(1, a1, func(*running) {})
 		c, _ := w.report(1, "backup").Condition(observed.Applied)
 		expect(t, "said", c.Reason, observed.PortInUse)
+		if w.report(1, "backup").Repository == nil {
+			t.Error("nobody knows what the repository holds")
+		}
 		askBackup(w, 1, "c.backup-1")
 		after(time.Second)
 		a1.host.Backups().Finish(nil)
