@@ -287,6 +287,9 @@ func (c *cluster) applyOne(ctx context.Context, con *concern, r plan.Resource, a
 	defer c.mu.Unlock()
 	if err == nil {
 		c.repaired(con, id)
+		if con.name == backupConcern && con.applied[id] != hash {
+			poke(c.backups.wake) // it goes by the file, whatever becomes of what follows
+		}
 		con.applied[id] = hash
 		con.wrote(r, hash)
 		delete(con.failing, id)
