@@ -124,7 +124,9 @@ func TestBackupFromAReplicaLosesThePrimary(t *testing.T) {
 	backedUp(ctx, t, primary, "the first full backup", backedUpWithin, func(b observed.Backup) bool { return b.Type == "full" })
 	noBackupGoesOn(ctx, t)
 	must[string](t)(hosts.Pgctrl(ctx, "set", cluster, "backup", "from=replica", "--wait", "1m"))
-	t.Cleanup(func() { _, _ = hosts.Pgctrl(context.WithoutCancel(ctx), "unset", cluster, "backup", "from", "--wait", "1m") })
+	t.Cleanup(func() {
+		_, _ = hosts.Pgctrl(context.WithoutCancel(ctx), "unset", cluster, "backup", "from", "--wait", "1m")
+	})
 	began := time.Now()
 	must[string](t)(hosts.Pgctrl(ctx, "backup", cluster, "--type", "full", "--wait", "0"))
 	held(ctx, t, primary, "[p]gbackrest .*--pg2-host=.* backup$")
