@@ -75,7 +75,7 @@ func wire(cfg config.Config, rhythm beat.Beat, log *zap.Logger) (wired, error) {
 		plan.Pooler: pgbouncer.NewProgram(pgbouncer.Options{
 			Restart: restart, Free: inv.FreeFor, Log: log,
 		}),
-		plan.BackupServer: pgbackrest.NewServer(pgbackrest.ServerOptions{Restart: restart, Hangup: sd.ReloadUnit, Free: inv.FreeFor}),
+		plan.BackupServer: pgbackrest.NewServer(pgbackrest.ServerOptions{Restart: restart, Free: inv.FreeFor}),
 		"dnsmasq":         dnsmasq.NewProgram(dnsmasq.Options{Restart: restart, Journal: sd.Journal}),
 	}
 	maps.Copy(programs, service.Programs(service.Options{
