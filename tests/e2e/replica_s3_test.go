@@ -52,7 +52,7 @@ func TestS3ReplicaFromTheRepository(t *testing.T) {
 // that it lacks. Back, it takes that from the archive by itself, and streams.
 func TestS3ReplicaCatchesUpFromTheArchive(t *testing.T) {
 	ctx := begin(t)
-	withS3(ctx, t)
+	_, first := withS3(ctx, t)
 	must[string](t)(hosts.Pgctrl(ctx, "set", cluster, "postgres", "parameters.wal_keep_size=0", "--wait", "1m"))
 	t.Cleanup(func() {
 		_, _ = hosts.Pgctrl(context.WithoutCancel(ctx), "unset", cluster, "postgres", "parameters.wal_keep_size", "--wait", "1m")
@@ -71,7 +71,7 @@ func TestS3ReplicaCatchesUpFromTheArchive(t *testing.T) {
 		return nil
 	}))
 	writeSegments(ctx, t, 15*time.Second)
-	everythingArchived(ctx, t, "", time.Minute)
+	everythingArchived(ctx, t, first.FirstWAL, time.Minute)
 	ok(t, fleet.Until(ctx, time.Minute, "the primary to have removed "+lacks, func(ctx context.Context) error {
 		if n := sqlOn(ctx, t, primary, "checkpoint; select count(*) from pg_ls_waldir() where name = '"+lacks+"'"); n != "0" {
 			return fmt.Errorf("it is there")

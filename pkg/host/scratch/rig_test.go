@@ -179,6 +179,7 @@ listen_addresses=''
 unix_socket_directories='%s/sock'
 shared_buffers=16MB
 fsync=off
+autovacuum=off
 archive_mode=on
 archive_command='pgbackrest --config=%s/c.conf --stanza=c --log-level-console=off archive-push "%%p"'
 max_connections=150
