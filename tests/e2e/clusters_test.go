@@ -148,8 +148,10 @@ func failoverBeside(ctx context.Context, t *testing.T) {
 func discard(ctx context.Context, t *testing.T, name string) {
 	for _, h := range hosts.Nodes {
 		_, err := h.Exec(ctx, "sh", "-c", fmt.Sprintf(`systemctl stop pgagent
-systemctl disable --now haproxy@%[1]s pgbouncer@%[1]s patroni@%[1]s
-rm -rf /var/lib/pgagent/plans/%[1]s /var/lib/pgagent/units/*@%[1]s* /etc/haproxy/%[1]s.cfg /etc/pgbouncer/%[1]s.* /etc/patroni/%[1]s.yml /var/lib/postgresql/*/%[1]s /etc/pgbackrest/conf.d/%[1]s.conf /var/lib/pgbackrest/%[1]s-*
+systemctl stop pgctrl-backup@%[1]s
+systemctl reset-failed pgctrl-backup@%[1]s
+systemctl disable --now haproxy@%[1]s pgbouncer@%[1]s patroni@%[1]s postgres-exporter@%[1]s pgbouncer-exporter@%[1]s
+rm -rf /var/lib/pgagent/plans/%[1]s /var/lib/pgagent/units/*@%[1]s* /etc/haproxy/%[1]s.cfg /etc/pgbouncer/%[1]s.* /etc/patroni/%[1]s.yml /var/lib/postgresql/*/%[1]s /etc/pgbackrest/conf.d/%[1]s.conf /var/lib/pgbackrest/%[1]s-* /etc/pgctrl/exporters/%[1]s.* /etc/pgctrl/targets.d/%[1]s.yml /etc/pgctrl/hosts.d/%[1]s /run/pgctrl/streams/%[1]s
 true`, name))
 		if err != nil {
 			t.Errorf("discard %s on %s: %v", name, h.Name, err)

@@ -22,7 +22,9 @@ func TestRestoreInPlace(t *testing.T) {
 	h, w, moment := written(ctx, t)
 	w.upTo(ctx, t, 150)
 
-	out, err := inPlace(ctx, "--name", "no-such-point")
+	held := must[*observed.Repository](t)(repository(ctx, h))
+	from, _ := held.Newest() // named, since of gaps that tests before left it is not known on which side the point is
+	out, err := inPlace(ctx, "--name", "no-such-point", "--backup", from.Label)
 	t.Logf("a restore point that is not there: %v\n%s", err, out)
 	if err == nil || !strings.Contains(string(out), "prepare on "+h.Name) {
 		t.Errorf("a target that is not there: %v", err)

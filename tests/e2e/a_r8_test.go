@@ -75,7 +75,7 @@ func archivesSettled(ctx context.Context, t *testing.T) {
 	t.Helper()
 	primary := leading(ctx, t)
 	began, switched := time.Now(), time.Time{}
-	ok(t, fleet.Until(ctx, 7*time.Minute, "archives in which nothing is on its way", func(ctx context.Context) error {
+	ok(t, fleet.Until(ctx, 10*time.Minute, "archives in which nothing is on its way", func(ctx context.Context) error {
 		if time.Since(switched) > 15*time.Second { // behind a segment shows what is missing before it
 			switched = time.Now()
 			sqlOn(ctx, t, primary, "select pg_switch_wal()")
