@@ -65,6 +65,7 @@ func TestBackupFromAReplica(t *testing.T) {
 	if out, err := hosts.Infra.Command(ctx, "pgctrl", "backup", "verify", cluster, "--wait", verifiedWithin).CombinedOutput(); err != nil {
 		t.Errorf("it can't be restored: %v\n%s", err, out)
 	}
+	peerKeyIsHidden(ctx, t)
 
 	// The replica's host goes while it is copied: nothing says so but that nothing comes any more.
 	began := time.Now()
@@ -152,4 +153,28 @@ func TestBackupFromAReplicaLosesThePrimary(t *testing.T) {
 	ok(t, primary.Boot(ctx))
 	ok(t, hosts.Whole(ctx, cluster, 3*time.Minute))
 	everythingArchived(ctx, t, b.FirstWAL, time.Minute)
+}
+
+// peerKeyIsHidden: the key by which members' pgBackRest know one another is nowhere that anybody
+// sees (R11); each line of it is looked for.
+func peerKeyIsHidden(ctx context.Context, t *testing.T) {
+	t.Helper()
+	secrets := secretValues(ctx, t)
+	var lines []string
+	for key, value := range secrets {
+		if _, private, found := strings.Cut(value, "-----BEGIN PRIVATE KEY-----\n"); found && strings.HasPrefix(key, hosts.Layout.BackupTLSSecrets(cluster)) {
+			body, _, _ := strings.Cut(private, "\n-----END")
+			lines = append(lines, strings.Split(body, "\n")...)
+		}
+	}
+	if len(lines) == 0 {
+		t.Fatal("there is no such key, so nothing is looked for")
+	}
+	for place, text := range shown(ctx, t, secrets) {
+		for _, line := range lines {
+			if strings.Contains(text, line) {
+				t.Errorf("R11: a line of the peers' key is in %s", place)
+			}
+		}
+	}
 }

@@ -73,9 +73,9 @@ func shown(ctx context.Context, t *testing.T, secrets map[string]string) map[str
 	for _, h := range hosts.Lab.Hosts() {
 		places["journal of "+h.Name] = must[string](t)(h.Exec(ctx, "journalctl", "--no-pager", "-o", "cat"))
 		places["log of PostgreSQL on "+h.Name] = must[string](t)(h.Exec(ctx, "sh", "-c", "cat /var/log/postgresql/* /var/lib/postgresql/*/*/log/* 2>/dev/null || true"))
-		places["journaled state on "+h.Name] = must[string](t)(h.Exec(ctx, "sh", "-c", "find /var/lib/pgagent /run -type f -perm /o=r -size -1M ! -name 'arguments-seen*' -exec cat {} + 2>/dev/null || true"))
+		places["journaled state on "+h.Name] = must[string](t)(h.Exec(ctx, "sh", "-c", "find /var/lib/pgagent /run -type f -perm /o=r -size -1024k ! -name 'arguments-seen*' -exec cat {} + 2>/dev/null || true"))
 		places["files that everybody can read on "+h.Name] = must[string](t)(h.Exec(ctx, "sh", "-c",
-			"find /etc /var/lib /var/log /tmp /root -xdev -type f -perm /o=r -size -1M ! -path '*/postgresql/*/base/*' ! -path /etc/alternatives -exec cat {} + 2>/dev/null || true"))
+			"find /etc /var/lib /var/log /tmp /root -xdev -type f -perm /o=r -size -1024k ! -path '*/postgresql/*/base/*' ! -path /etc/alternatives -exec cat {} + 2>/dev/null || true"))
 		port := "9641"
 		if h == hosts.Infra {
 			port = "9640"
