@@ -105,12 +105,15 @@ func TestChecksAndMovesAreNobodysHand(t *testing.T) {
 	if got := l.said(); got != "" {
 		t.Errorf("said %q of what a check did", got)
 	}
-	l.set(t, "set server replica/m3 health up")
-	if !m3().Up {
-		t.Fatal("HAProxy did not put m3 up")
+	// The check that fails takes it down again by itself, sometimes before the Assert
+	// that would have: then there was nothing to say.
+	got := ""
+	for try := 0; got == "" && try < 5; try++ {
+		l.set(t, "set server replica/m3 health up")
+		loop("m3 down again", func() bool { return !m3().Up })
+		got = l.said()
 	}
-	loop("m3 down again", func() bool { return !m3().Up })
-	if got := l.said(); got != "replica/m3 health up" {
+	if got != "replica/m3 health up" {
 		t.Errorf("said %q of a server put up by hand", got)
 	}
 	l.servers["m3"].well.Store(true)
