@@ -29,24 +29,34 @@ type Family string
 
 // The families, in the order of DESIGN section 4.
 const (
-	Nodes      Family = "desired/nodes"
-	Defaults   Family = "desired/defaults"
-	Desired    Family = "desired/clusters"
-	Formed     Family = "formed"
-	Plan       Family = "plan"
-	Primary    Family = "primary"
-	VIP        Family = "vip"
-	Ready      Family = "ready"
-	Hold       Family = "hold"
-	Turn       Family = "turn"
-	Observed   Family = "observed"
+	Nodes    Family = "desired/nodes"
+	Defaults Family = "desired/defaults"
+	Hooks    Family = "desired/hooks"
+	Desired  Family = "desired/clusters"
+	Formed   Family = "formed"
+	Plan     Family = "plan"
+	Primary  Family = "primary"
+	VIP      Family = "vip"
+	Ready    Family = "ready"
+	Hold     Family = "hold"
+	Turn     Family = "turn"
+	Observed Family = "observed"
+	// Moves are what each node saw and did when a leader moved, with its own time stamps.
+	Moves      Family = "moves"
 	Steps      Family = "steps"
 	Results    Family = "results"
 	Operations Family = "operations"
 	Alive      Family = "alive"
 	Status     Family = "status"
 	Changes    Family = "changes"
-	Secrets    Family = "secrets"
+	Events     Family = "events"
+	// Cursors say how far a server has come with something that goes on for ever.
+	Cursors Family = "cursors"
+	// Deliveries are how far each hook is, and what was given up.
+	Deliveries Family = "deliveries"
+	// Verdicts are what hooks are asked before something is done, and what they said.
+	Verdicts Family = "verdicts"
+	Secrets  Family = "secrets"
 	// Authorities are the keys that clusters' certificates are signed with. They are a
 	// family of their own so that no agent needs a right that covers them.
 	Authorities Family = "authorities"
@@ -59,6 +69,10 @@ const (
 // NodeCluster is the pseudo cluster under which plans of programs live that
 // several clusters on one node share.
 const NodeCluster = "_node"
+
+// Fleet is the pseudo cluster of what concerns no single one: events of nodes and servers, and
+// what belongs to hooks of all clusters.
+const Fleet = "_fleet"
 
 var (
 	clusterName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,39}$`)
@@ -200,6 +214,49 @@ func (l Layout) StatusKey(cluster string) string { return l.root("status", clust
 
 // ChangesKey says who changed a cluster's documents last, from where and why.
 func (l Layout) ChangesKey(cluster string) string { return l.root("changes", cluster) }
+
+// MovesKey is what a node saw and did when the cluster's leader moved.
+func (l Layout) MovesKey(node, cluster string) string { return l.root("moves", node, cluster) }
+
+// FleetHook is the document of a hook for every cluster.
+func (l Layout) FleetHook(name string) string { return l.root("desired/hooks", name) }
+
+// EventKey is one event; id is <revision>-<n>.
+func (l Layout) EventKey(cluster, id string) string { return l.root("events", cluster, id) }
+
+// ClusterEvents is the range of a cluster's events.
+func (l Layout) ClusterEvents(cluster string) string { return l.root("events", cluster, "") }
+
+// EventsCursor is up to which revision events have been found and written.
+func (l Layout) EventsCursor() string { return l.root("cursors/events") }
+
+// DeliveryState is how far a hook is; cluster is Fleet for one of all clusters.
+func (l Layout) DeliveryState(cluster, hook string) string {
+	return l.root("deliveries", cluster, hook, "state")
+}
+
+// DeadLetter is an event that was given up for a hook; id is the event's cluster and ID.
+func (l Layout) DeadLetter(cluster, hook, id string) string {
+	return l.root("deliveries", cluster, hook, "dead", id)
+}
+
+// DeadLetters is the range of what was given up for a hook.
+func (l Layout) DeadLetters(cluster, hook string) string {
+	return l.root("deliveries", cluster, hook, "dead", "")
+}
+
+// Redelivery asks for an event to be delivered to a hook once more.
+func (l Layout) Redelivery(cluster, hook, id string) string {
+	return l.root("deliveries", cluster, hook, "again", id)
+}
+
+// Redeliveries is the range of what is to be delivered once more.
+func (l Layout) Redeliveries(cluster, hook string) string {
+	return l.root("deliveries", cluster, hook, "again", "")
+}
+
+// VerdictKey is what hooks are asked before something is done to a cluster, and what they said.
+func (l Layout) VerdictKey(cluster, id string) string { return l.root("verdicts", cluster, id) }
 
 // Secret is one password or key of a cluster.
 func (l Layout) Secret(cluster, name string) string { return l.root("secrets", cluster, name) }

@@ -57,6 +57,8 @@ func (l Layout) parseDesired(key string, parts []string) (Ref, error) {
 		return Ref{Family: Nodes, Node: parts[1]}, nil
 	case len(parts) >= 2 && len(parts) <= 3 && parts[0] == "defaults":
 		return Ref{Family: Defaults, Doc: strings.Join(parts[1:], "/")}, nil
+	case len(parts) == 2 && parts[0] == "hooks":
+		return Ref{Family: Hooks, Doc: "hooks/" + parts[1]}, nil
 	case len(parts) >= 3 && len(parts) <= 4 && parts[0] == "clusters":
 		return Ref{Family: Desired, Cluster: parts[1], Doc: strings.Join(parts[2:], "/")}, nil
 	}
@@ -76,7 +78,19 @@ func (l Layout) parseDerived(key string, parts []string) (Ref, error) {
 		if cluster, _, ok := strings.Cut(parts[min(2, n)], "."); n == 2 && ok {
 			return Ref{Family: f, Node: parts[1], Cluster: cluster, Doc: parts[2]}, nil
 		}
-	case Operations:
+	case Moves:
+		if n == 2 {
+			return Ref{Family: f, Node: parts[1], Cluster: parts[2]}, nil
+		}
+	case Cursors:
+		if n == 1 {
+			return Ref{Family: f, Doc: parts[1]}, nil
+		}
+	case Deliveries: // Doc is the hook, and what of it: hook/state, hook/dead/<event>
+		if n == 3 && parts[3] == "state" || n == 4 && (parts[3] == "dead" || parts[3] == "again") {
+			return Ref{Family: f, Cluster: parts[1], Doc: strings.Join(parts[2:], "/")}, nil
+		}
+	case Operations, Events, Verdicts:
 		if n == 2 {
 			return Ref{Family: f, Cluster: parts[1], Doc: parts[2]}, nil
 		}
