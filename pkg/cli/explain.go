@@ -8,15 +8,16 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pgctrl/pgctrl/pkg/desired"
+	"github.com/pgctrl/pgctrl/pkg/events"
 	"github.com/pgctrl/pgctrl/pkg/observed"
 )
 
 func (a *app) explainCommand() *cobra.Command {
 	c := &cobra.Command{
-		Use: "explain [<document>[.<field>] | <Reason>]", Short: "What a document, a field or a reason means",
-		Long: "Explains what people write and what they read: the fields of a document with\ntype, default and the effect of a change, or a reason that status shows.\nIt needs no etcd.",
+		Use: "explain [<document>[.<field>] | <Reason> | events]", Short: "What a document, a field, a reason or an event means",
+		Long: "Explains what people write and what they read: the fields of a document with\ntype, default and the effect of a change, a reason that status shows, or the kinds\nof events. It needs no etcd.",
 		Example: "  pgctrl explain\n  pgctrl explain postgres\n  pgctrl explain members.failover_priority\n" +
-			"  pgctrl explain PendingRestart",
+			"  pgctrl explain PendingRestart\n  pgctrl explain events",
 		Args: cobra.MaximumNArgs(1),
 		ValidArgsFunction: func(_ *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
 			return slices.DeleteFunc(explainable(typed), func(n string) bool { return !strings.HasPrefix(n, typed) }), cobra.ShellCompDirectiveNoFileComp
@@ -25,14 +26,30 @@ func (a *app) explainCommand() *cobra.Command {
 			if len(args) == 0 {
 				return a.explainKinds()
 			}
+			if args[0] == topicEvents {
+				return a.explainEvents()
+			}
 			return a.explainTopic(args[0])
 		},
 	}
 	return a.withFormat(c)
 }
 
+// topicEvents is what stands where a document does and means the kinds of events.
+const topicEvents = "events"
+
+func (a *app) explainEvents() error {
+	return a.emit(events.Kinds, func() {
+		t := newTable(a.out, "KIND", "SEVERITY", "MEANING")
+		for _, d := range events.Kinds {
+			t.row(string(d.Kind), a.severityWord(d.Severity), d.Meaning)
+		}
+		t.write(a.Out)
+	})
+}
+
 func explainable(typed string) []string {
-	var out []string
+	out := []string{topicEvents}
 	for _, k := range desired.Kinds() {
 		out = append(out, k.Name)
 		if strings.HasPrefix(typed, k.Name+".") {

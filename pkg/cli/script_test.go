@@ -44,6 +44,7 @@ var update = flag.Bool("update", false, "write the scripts' golden outputs anew"
 //	del KEY                 deletes a key, or a range that ends with /
 //	big FILE                writes a file of 2 MB
 //	eventually CODE ARGS... repeats a command until it ends with this exit code
+//	shows REGEXP ARGS...    repeats a command until its standard output matches
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata",
@@ -62,6 +63,7 @@ func TestScripts(t *testing.T) {
 				worldOf(ts).expect(ts, int(args[0][0]-'0'), args[1:])
 			},
 			"eventually": eventually,
+			"shows":      shows,
 			"server":     func(ts *testscript.TestScript, _ bool, _ []string) { worldOf(ts).serve(ts) },
 			"agents":     func(ts *testscript.TestScript, _ bool, nodes []string) { worldOf(ts).agents(ts, nodes) },
 			"lose":       func(ts *testscript.TestScript, _ bool, args []string) { worldOf(ts).hosts.lose(args[0]) },

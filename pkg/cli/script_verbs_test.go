@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -118,4 +119,19 @@ func leased(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	_, err = c.Put(w.ctx, args[0], args[1], clientv3.WithLease(lease.ID))
 	ts.Check(err)
+}
+
+// shows repeats a command until its standard output matches.
+func shows(ts *testscript.TestScript, _ bool, args []string) {
+	w, re := worldOf(ts), regexp.MustCompile("(?m)"+args[0])
+	for end := time.Now().Add(patience); ; <-time.After(20 * time.Millisecond) {
+		code, out, errs := w.run(ts, args[1:])
+		if code == Done && re.MatchString(out) {
+			_, _ = ts.Stdout().Write([]byte(out))
+			return
+		}
+		if time.Now().After(end) {
+			ts.Fatalf("not within %s: %s\n%s%s", patience, args[0], out, errs)
+		}
+	}
 }

@@ -34,7 +34,7 @@ func TestPatterns(t *testing.T) {
 	}
 	for pattern, want := range map[string]string{
 		"leader.chnged": `unknown kind of event "leader.chnged"; did you mean "leader.changed"?`,
-		"gossip":        `unknown kind of event "gossip"; pgctrl event kinds lists them`,
+		"gossip":        `unknown kind of event "gossip"; pgctrl explain events lists them`,
 	} {
 		if err := CheckPattern(pattern); err == nil || err.Error() != want {
 			t.Errorf("CheckPattern(%q): %v, want %s", pattern, err, want)

@@ -145,7 +145,7 @@ func CheckPattern(pattern string) error {
 	names = slices.Compact(names)
 	hint := near.Hint(pattern, names)
 	if hint == "" {
-		hint = "pgctrl event kinds lists them"
+		hint = "pgctrl explain events lists them"
 	}
 	return fmt.Errorf("unknown kind of event %q; %s", pattern, hint)
 }
