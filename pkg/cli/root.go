@@ -56,7 +56,7 @@ func (a *app) root() *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	group(groupClusters, a.createCommand(), a.statusCommand(), a.eventCommand(), a.setCommand(), a.unsetCommand(), a.removeCommand(), a.addCommand(), a.replaceCommand(),
+	group(groupClusters, a.createCommand(), a.statusCommand(), a.eventCommand(), a.traceCommand(), a.setCommand(), a.unsetCommand(), a.removeCommand(), a.addCommand(), a.replaceCommand(),
 		a.backupCommand(), a.restartCommand(), a.reinitCommand(), a.operationCommand(), a.restoreCommand(), a.getCommand(), a.freezeCommand(), a.unfreezeCommand(), a.urlCommand(), a.psqlCommand(),
 		a.userCommand(), a.databaseCommand(), a.hbaCommand(), a.secretCommand())
 	group(groupFleet, a.nodeCommand(), a.explainCommand(), a.graphCommand())
