@@ -85,6 +85,7 @@ type historian struct {
 	past       int64 // the newest revision when reading began
 	passed     []int64
 	waiting    [][]Moment // of each prefix, not yet handed over
+	answers    int        // to the question how far etcd is
 	stopped    bool       // by each
 }
 
@@ -111,11 +112,15 @@ func (r *historian) read(ctx context.Context) error {
 	ask := time.NewTicker(historyAsk)
 	defer ask.Stop()
 	asked := false
+	r.answers = 0
 	for {
 		select {
 		case got := <-responses:
 			if err := r.take(got); err != nil {
 				return err
+			}
+			if r.answers >= len(r.prefixes) {
+				asked, r.answers = false, 0 // every watch has its answer: who is behind now asks anew
 			}
 		case <-ask.C:
 			asked = false
@@ -128,7 +133,7 @@ func (r *historian) read(ctx context.Context) error {
 			return err
 		}
 		if behind && !asked {
-			asked = true
+			asked, r.answers = true, 0
 			if err := r.client.watcher.RequestProgress(ctx); err != nil {
 				return fmt.Errorf("ask how far etcd is: %w", err)
 			}
@@ -177,6 +182,7 @@ func (r *historian) take(h heard) error {
 		return errClosed
 	case resp.Created:
 	case len(resp.Events) == 0:
+		r.answers++
 		r.passed[h.i] = max(r.passed[h.i], resp.Header.GetRevision())
 	default:
 		r.events(h.i, resp.Events)
