@@ -101,8 +101,8 @@ func (d *Driver) Run(ctx context.Context, o Order) (Result, error) {
 		}
 		return err
 	}
-	if err := clear(ctx); err != nil {
-		return Result{}, fmt.Errorf("%s: %w", what, err)
+	if err := clear(ctx); err != nil || ctx.Err() != nil {
+		return Result{}, fmt.Errorf("%s: %w", what, errors.Join(err, context.Cause(ctx)))
 	}
 	b, err := json.Marshal(told{Order: o, Top: d.o.Top, Dir: d.o.Dir, Node: d.o.Node, Outcome: result})
 	if err == nil {
