@@ -58,7 +58,7 @@ func TestRealTransient(t *testing.T) {
 	}
 	until("not fed", func(s systemd.State) bool { return s.ActiveState == "failed" && s.Result == "watchdog" })
 
-// Now and then it has ended before systemd has seen it run.
+	// Now and then it has ended before systemd has seen it run.
 	for range 20 {
 		start("/bin/sh", "-c", "exit 50")
 		until("its exit code", func(s systemd.State) bool { return s.Result == "exit-code" && s.ExitStatus == 50 })
