@@ -51,13 +51,19 @@ func begin(t *testing.T, w *world) map[int]begun {
 	t.Helper()
 	settle(t, w)
 	after(20 * time.Second)
-	out := map[int]begun{}
 	for i := 1; i <= 3; i++ {
-		m, writes := w.moves(i)
-		out[i] = begun{len(m.Moves), writes}
-		if writes > 1 {
+		if m, writes := w.moves(i); writes > 1 {
 			t.Errorf("%s wrote %d times: %s", node(i), writes, told(m.Moves))
 		}
+	}
+	return w.begun()
+}
+
+func (w *world) begun() map[int]begun {
+	out := map[int]begun{}
+	for i := range 10 {
+		m, writes := w.moves(i)
+		out[i] = begun{len(m.Moves), writes}
 	}
 	return out
 }
@@ -145,15 +151,15 @@ func TestMovesAfterARestart(t *testing.T) {
 		failover(w)
 		after(10 * time.Second)
 		a2, a3 := w.agents["pg2"], w.agents["pg3"]
-		before := map[int]begun{}
-		for i, a := range map[int]*running{2: a2, 3: a3} {
-			m, writes := w.moves(i)
-			before[i] = begun{len(m.Moves), writes}
+		w.etcd.Delete(layout.MovesKey("pg1", "c")) // as on the first start of an agent that keeps one
+		before := w.begun()
+		for i := 1; i <= 3; i++ {
+			a := w.agents[node(i)]
 			a.stop()
 			w.startOn(i, a.dir, a.host)
 		}
 		after(30 * time.Second)
-		for i := range before {
+		for i := 1; i <= 3; i++ {
 			moves, writes := w.since(i, before)
 			expect(t, "writes after a restart", writes, 0)
 			expect(t, "moves after a restart", told(moves), "")
@@ -221,14 +227,16 @@ func TestMovesOfAPoolerThatFlaps(t *testing.T) {
 		as := pooling(t, w)
 		as[2].host.Pooler().Set("")
 		after(20 * time.Second)
-		_, writes := w.moves(3)
-		expect(t, "found up", writes, 0)
+		before := w.begun()
+		m, _ := w.moves(3)
+		expect(t, "found up", strings.Contains(told(m.Moves), "pooler"), false)
 		for i := range 300 {
 			as[2].host.Pooler().Set([]string{"its process ended", ""}[i%2])
 			after(900 * time.Millisecond)
 		}
 		after(10 * time.Second)
-		m, writes := w.moves(3)
+		_, writes := w.since(3, before)
+		m, _ = w.moves(3)
 		if writes < 2 || writes > 60 {
 			t.Errorf("%d writes in 270 s", writes)
 		}
@@ -248,15 +256,17 @@ func TestMovesOfAPoolerThatFlaps(t *testing.T) {
 // TestMovesOfAnAddress: who had it says so, and who has it.
 func TestMovesOfAnAddress(t *testing.T) {
 	withVIP(t, func(t *testing.T, w *vipWorld) {
+		after(10 * time.Second)
+		begun := w.begun()
 		w.move(1, 2)
 		w.host(2).host.SetPostgres(writable(2))
 		after(10 * time.Second)
 		w.expectHolder(2)
 		for i, want := range map[int]string{1: "vip-removed 10.0.0.99/24 >", 2: "vip-added 10.0.0.99/24 >"} {
-			m, writes := w.moves(i)
-			mentions(t, node(i), told(m.Moves), want)
+			moves, writes := w.since(i, begun)
+			mentions(t, node(i), told(moves), want)
 			if writes > 2 {
-				t.Errorf("%s wrote %d times", node(i), writes)
+				t.Errorf("%s wrote %d times: %s", node(i), writes, told(moves))
 			}
 		}
 		m, before := w.moves(2)
@@ -301,13 +311,10 @@ func TestMovesOfAnotherClusterOrStore(t *testing.T) {
 				w.etcd.Put(layout.MovesKey("pg3", "c"), string(observed.Encode(whose)))
 				settle(t, w)
 				after(10 * time.Second)
-				_, writes := w.moves(3)
-				expect(t, "writes before", writes, 1)
-				failover(w)
-				after(5 * time.Second)
 				m, _ := w.moves(3)
 				expect(t, "whose", m.UID+m.Store, "U1S1")
 				expect(t, "counted anew", m.Moves[0].Seq, int64(1))
+				expect(t, "what moved", strings.Contains(told(m.Moves), "m9"), false)
 			})
 		})
 	}
@@ -342,15 +349,15 @@ func TestMovesAreRemoved(t *testing.T) {
 // move.
 func TestMovesClaimNoEpochOfAnotherStore(t *testing.T) {
 	simulate(t, func(t *testing.T, w *world) {
-		settle(t, w)
-		after(5 * time.Second)
+		before := begin(t, w)
 		w.etcd.Put(layout.StoreKey(), `{"incarnation":"S2"}`)
 		after(time.Second)
 		failover(w)
 		after(20 * time.Second)
 		for i := 1; i <= 3; i++ {
-			m, _ := w.moves(i)
-			expect(t, node(i), told(m.Moves), "")
+			moves, writes := w.since(i, before)
+			expect(t, node(i), told(moves), "")
+			expect(t, "writes", writes, 0)
 		}
 		w.etcd.Put(layout.StoreKey(), `{"incarnation":"S2","replaces":["S1"]}`)
 		after(5 * time.Second)
@@ -364,7 +371,14 @@ func TestMovesClaimNoEpochOfAnotherStore(t *testing.T) {
 		after(10 * time.Second)
 		m, _ := w.moves(2)
 		expect(t, "the accepted store's", m.Store, "S2")
-		expect(t, "first", told(m.Moves[:1]), "leader m2>m3")
-		expect(t, "its epoch", m.Moves[0].Epoch, epoch)
+		t.Log(told(m.Moves))
+		expect(t, "counted anew", m.Moves[0].Seq, int64(1))
+		for _, mv := range m.Moves {
+			if mv.What == observed.MoveLeader {
+				expect(t, "led", mv.To, "m3")
+				expect(t, "its epoch", mv.Epoch, epoch)
+			}
+		}
+		mentions(t, "moves", told(m.Moves), "leader m2>m3", "confirmed >m3")
 	})
 }
