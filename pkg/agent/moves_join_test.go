@@ -65,12 +65,13 @@ func TestJoin(t *testing.T) {
 
 // TestJoinOrdersAndForgets: by time, whoever came first to stamp; the oldest go.
 func TestJoinOrdersAndForgets(t *testing.T) {
+	begin := t0.Truncate(time.Millisecond)
 	at := func(m observed.Move, d time.Duration) stamp {
-		m.At = t0.Add(d)
+		m.At = begin.Add(d)
 		return stamp{m, false}
 	}
 	out := join(nil, []stamp{at(routedTo("m2"), 2500*time.Microsecond), at(ledBy("m2", 10), time.Millisecond)})
-	if out[0].What != observed.MoveLeader || out[1].Seq != 2 || !out[1].At.Equal(t0.Truncate(time.Millisecond).Add(2*time.Millisecond)) {
+	if out[0].What != observed.MoveLeader || out[1].Seq != 2 || !out[1].At.Equal(begin.Add(2*time.Millisecond)) {
 		t.Errorf("%+v", out)
 	}
 	var many []stamp
