@@ -80,6 +80,8 @@ type cluster struct {
 
 	pool pooler
 
+	moves *moves
+
 	steps chan kv.KV // asked for and not looked at yet
 	// doing are the steps that are done beside others; closed: that one was withdrawn.
 	doing map[string]chan struct{}
@@ -116,7 +118,7 @@ func newCluster(a *Agent, name string) *cluster {
 		c.log.Error("which timeline this node's member led is not known any more", zap.Error(err))
 	}
 	c.vip, c.sql, c.logins, c.backups = newVIP(c), newSQLWork(c), newLogins(c), newBackups(c)
-	c.streams = newStreams(c)
+	c.streams, c.moves = newStreams(c), newMoves(c)
 	c.drivers = a.o.Host.Drivers(name, c.secrets.lookup)
 	if !c.shared() {
 		a.metrics.begin(name)
@@ -146,7 +148,7 @@ func (c *cluster) run(ctx context.Context) {
 		wg.Wait()
 		return
 	}
-	for _, f := range []func(context.Context){c.routeLoop, c.confirmLoop, c.proofLoop, c.watchPostgres, c.watchPooler, c.keepLed, c.workLoop, c.stepLoop, c.vip.run, c.sql.run, c.logins.run, c.backups.run, c.streams.run, c.follow} {
+	for _, f := range []func(context.Context){c.routeLoop, c.confirmLoop, c.proofLoop, c.watchPostgres, c.watchPooler, c.keepLed, c.workLoop, c.stepLoop, c.vip.run, c.sql.run, c.logins.run, c.backups.run, c.streams.run, c.moves.run, c.follow} {
 		wg.Go(func() { f(ctx) })
 	}
 	wg.Wait()
@@ -160,6 +162,9 @@ func (c *cluster) follow(ctx context.Context) {
 		part, stop := context.WithCancel(ctx)
 		rec, generation := c.a.store.store()
 		c.mu.Lock()
+		if generation != c.generation {
+			c.moves.stamps = nil // their epochs are of another store
+		}
 		c.state, c.mirror = state{store: rec.Incarnation}, nil
 		c.generation, c.refollow = generation, stop
 		c.mu.Unlock()
@@ -184,6 +189,7 @@ func (c *cluster) followOne(ctx context.Context, client *store.Client) {
 		}
 		c.mu.Lock()
 		c.mirror, c.state.view.Known, c.state.knownAt = m, true, time.Now()
+		c.moves.nobodyLocked()
 		c.mu.Unlock()
 		c.log.Info("following the leader", zap.Int64("revision", m.Snapshot().Revision()))
 		c.wakeAll()
@@ -199,7 +205,8 @@ func (c *cluster) followOne(ctx context.Context, client *store.Client) {
 func (c *cluster) changed(rev int64, cs []store.Change) {
 	now := time.Now()
 	c.mu.Lock()
-	before := c.state.view.Leader
+	before, known := c.state.view.Leader, c.state.view.Known
+	c.state.view.UID = c.uid
 	n := c.state.fold(c.a.o.Layout, rev, cs, now)
 	back := c.state.back
 	after := c.state.view.Leader
@@ -224,6 +231,7 @@ func (c *cluster) changed(rev int64, cs []store.Change) {
 		poke(c.logins.wake)
 		poke(c.backups.wake)
 	}
+	c.sawMoves(n.moves, !known, now)
 	if before.Epoch != after.Epoch {
 		c.log.Info("leader key", zap.String("leader", after.Member), zap.Int64("epoch", int64(after.Epoch)), zap.String("before", before.Member))
 	}

@@ -139,6 +139,7 @@ func (c *cluster) confirm(ctx context.Context) action {
 		return action{}
 	}
 	defer c.noteLed(s, p.Local)
+	c.sawWritable(s, info, p.Local, now)
 	act := decideConfirm(c.a.o.Node, info, s, p, now)
 	if watcher != nil {
 		watcher.Fast(act.Fast)
@@ -207,7 +208,7 @@ func (c *cluster) writePrimary(ctx context.Context, act action, asked time.Time)
 	}
 	now := time.Now()
 	c.mu.Lock()
-	c.state.wrote(*act.Write, rev)
+	moves := c.state.wrote(*act.Write, rev)
 	if c.eventAt.IsZero() {
 		c.eventAt = now
 	}
@@ -216,6 +217,7 @@ func (c *cluster) writePrimary(ctx context.Context, act action, asked time.Time)
 	poke(c.wakeRoutes)
 	poke(c.sql.wake)
 	poke(c.wakeWork)
+	c.sawMoves(moves, false, now)
 	kind := "own"
 	switch {
 	case !act.Write.Writable:

@@ -29,6 +29,7 @@
 //	             lets in, for whoever is to log in as them
 //	backups.run  reads what the backup repository holds, which may take a minute, and says
 //	             when archiving fails
+//	moves.run    writes what this node saw and did in a move of the leader, once it is over
 //	stepLoop     acts that people's commands ask for, one after the other; beside it one for
 //	             each stanza, backup and archive step, which may last for hours
 //	Watch        one for each unit: notes that it may have drifted, wakes workLoop

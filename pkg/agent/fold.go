@@ -64,7 +64,9 @@ type news struct {
 	vip     bool // the virtual address's record, or a node's presence
 	ready   bool // what a member's agent vouches for
 	cluster bool // anything else of the view
-	bad     []error
+	// moves are the changes of leader and of the confirmed primary, in their order.
+	moves []observed.Move
+	bad   []error
 }
 
 func (n news) any() bool { return n.leader || n.cluster || n.ready }
@@ -125,7 +127,7 @@ func (s *state) fold(l keys.Layout, rev int64, cs []store.Change, now time.Time)
 		case ref.Family == keys.Alive:
 			n.vip = s.foldAlive(ref.Node, c.New != nil, now) || n.vip
 		case ref.Family == keys.PatroniKey && ref.Doc == "leader":
-			n.leader = s.foldLeader(c, rev, now) || n.leader
+			n.leader = s.foldLeader(c, rev, now, &n) || n.leader
 		case ref.Family == keys.PatroniKey:
 			n.cluster = s.foldScope(ref, c, &n) || n.cluster
 		}
@@ -136,20 +138,26 @@ func (s *state) fold(l keys.Layout, rev int64, cs []store.Change, now time.Time)
 // foldLeader takes a leader event in. A deletion carries no revision of its own,
 // only the batch's, which may be later than a PUT in the same batch; one more than
 // the key's last revision orders it rightly between the two.
-func (s *state) foldLeader(c store.Change, rev int64, now time.Time) bool {
+func (s *state) foldLeader(c store.Change, rev int64, now time.Time, n *news) bool {
+	was, last := s.view.Leader, s.view.Last
 	if c.New == nil {
 		epoch := rev
 		if c.Old != nil {
 			epoch = c.Old.ModRevision + 1
 		}
-		return s.view.Observe("", plan.Epoch(epoch), 0, now)
+		gone := s.view.Observe("", plan.Epoch(epoch), 0, now)
+		if gone && was.Member != "" {
+			n.moves = append(n.moves, observed.Move{What: observed.MoveLost, From: was.Member, Epoch: int64(was.Epoch)})
+		}
+		return gone
 	}
 	if !s.view.Observe(string(c.New.Value), plan.Epoch(c.New.ModRevision), c.New.Lease, now) {
 		return false
 	}
 	s.leaderAt = now
+	n.moves = append(n.moves, observed.Move{What: observed.MoveLeader, From: last.Member, To: s.view.Leader.Member, Epoch: int64(s.view.Leader.Epoch)})
 	if s.ahead != nil {
-		s.observePrimary(*s.ahead)
+		n.moves = append(n.moves, s.observePrimary(*s.ahead)...)
 	}
 	s.terms = append(slices.Clone(s.terms), now)
 	if extra := len(s.terms) - flapTerms - 1; extra > 0 {
@@ -182,27 +190,32 @@ func (s *state) foldPrimary(c store.Change, rev int64, n *news) bool {
 		return true
 	}
 	s.stored = &p
-	s.observePrimary(p)
+	n.moves = append(n.moves, s.observePrimary(p)...)
 	return true
 }
 
-func (s *state) observePrimary(p observed.Primary) {
+// observePrimary takes a record into the view; it returns a move when the leader is
+// confirmed by it.
+func (s *state) observePrimary(p observed.Primary) []observed.Move {
 	s.ahead = nil
 	if plan.Epoch(p.Epoch) > s.view.Leader.Epoch {
 		s.ahead = &p
-		return
+		return nil
 	}
-	s.view.ObservePrimary(p)
+	if !s.view.ObservePrimary(p) || !s.view.Confirmed() {
+		return nil
+	}
+	return []observed.Move{{What: observed.MoveConfirmed, To: p.Member, Epoch: p.Epoch}}
 }
 
 // wrote folds this agent's own record in without waiting for its echo, so that
 // its own routes move first.
-func (s *state) wrote(p observed.Primary, rev int64) {
+func (s *state) wrote(p observed.Primary, rev int64) []observed.Move {
 	if rev <= s.storedSeen {
-		return
+		return nil
 	}
 	s.stored, s.storedRev, s.storedSeen = &p, rev, rev
-	s.observePrimary(p)
+	return s.observePrimary(p)
 }
 
 // proven takes a proof of freshness in and notices an etcd that went back in

@@ -41,24 +41,26 @@ func (con *concern) wrote(r plan.Resource, hash string) {
 
 // followFrozen writes a frozen concern's file when who leads has changed since it was
 // written: a freeze keeps what people set, and what follows the leader goes on to. The
-// plan must be the one in force, because a newer one waits for the freeze to end.
-func (c *cluster) followFrozen(ctx context.Context, con *concern, r plan.Resource, at plan.Epoch) {
+// plan must be the one in force, because a newer one waits for the freeze to end. It
+// reports whether it wrote.
+func (c *cluster) followFrozen(ctx context.Context, con *concern, r plan.Resource, at plan.Epoch) (wrote bool) {
 	w, ok := r.(plan.Watched)
 	if !ok || !plan.FollowsLeader(con.plan) {
-		return
+		return false
 	}
 	hash := plan.Hash(plan.Resources{r}, con.plan.Secrets)
 	c.mu.Lock()
 	old, before := con.inForce(), con.written[r.ID()]
 	c.mu.Unlock()
 	if before == "" || before == hash || plan.Hash(old.Resources, old.Secrets) != plan.Hash(con.plan.Resources, con.plan.Secrets) {
-		return
+		return false
 	}
 	if err := c.apply(ctx, con, w, at); err != nil {
 		c.log.Warn("a frozen file does not follow the leader", zap.String("concern", con.name), zap.String("resource", r.ID()), zap.Error(err))
-		return
+		return false
 	}
 	c.mu.Lock()
 	con.wrote(r, hash)
 	c.mu.Unlock()
+	return true
 }

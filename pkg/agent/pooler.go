@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"sync"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -21,6 +22,7 @@ type pooler struct {
 	state   PoolerState
 	member  string
 	alone   bool          // its PostgreSQL takes no connections
+	told    string        // what was stamped last; empty: nothing
 	news    chan struct{} // there is something else to vouch for; nil without a watcher
 }
 
@@ -97,7 +99,7 @@ func (c *cluster) pooled() (plan.Member, bool) {
 // poolerChanged takes in what the watcher found. The own view has it at once, without
 // the way through etcd.
 func (c *cluster) poolerChanged(w PoolerWatcher) {
-	s := w.Last()
+	s, now := w.Last(), time.Now()
 	c.mu.Lock()
 	before := c.pool.state
 	c.pool.state = s
@@ -110,6 +112,9 @@ func (c *cluster) poolerChanged(w PoolerWatcher) {
 		log("pooler", zap.Bool("up", s.Up), zap.String("why", s.Why))
 		poke(c.wakeRoutes)
 		poke(c.wakeWork)
+		c.mu.Lock()
+		c.moves.poolerLocked(now)
+		c.mu.Unlock()
 	}
 	for _, r := range w.Repairs() {
 		c.repairedByHand(poolerConcern, "pgbouncer@"+c.name+".service", r)
@@ -120,7 +125,7 @@ func (c *cluster) poolerChanged(w PoolerWatcher) {
 // PgBouncer answers new clients with an error while it does not, in a planned move for
 // more than a second (measured); HAProxy holds them, if the member is not in its way.
 func (c *cluster) poolerAlone(w PostgresWatcher) {
-	alone := w.Last().Refused
+	alone, now := w.Last().Refused, time.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.pool.alone == alone {
@@ -132,6 +137,7 @@ func (c *cluster) poolerAlone(w PostgresWatcher) {
 		poke(c.wakeRoutes)
 		poke(c.wakeWork)
 	}
+	c.moves.poolerLocked(now)
 }
 
 // vouch keeps the member's ready key, once this agent may speak for its node. It ends

@@ -173,10 +173,17 @@ func (c *cluster) forgetRemoved(ctx context.Context) (ended bool) {
 			gone = append(gone, name)
 		}
 	}
+	last := len(gone) == len(c.concerns) && len(c.arrived) == 0
 	c.mu.Unlock()
 	client := c.a.client.Load()
 	if len(gone) == 0 || client == nil {
 		return false
+	}
+	if last {
+		if err := c.moves.forget(ctx, client); err != nil {
+			c.log.Warn("record of moves of what was removed not deleted; trying again", zap.Error(err))
+			return false
+		}
 	}
 	for _, name := range gone {
 		key := c.a.o.Layout.ObservedKey(c.a.o.Node, c.name, name)

@@ -47,8 +47,9 @@ func (c *cluster) routeLoop(ctx context.Context) {
 type routed struct {
 	concern string
 	plan    plan.Plan
-	reset   bool // HAProxy was started or reloaded since: everything is an edge
-	frozen  bool // what people set by hand is theirs
+	reset   bool  // HAProxy was started or reloaded since: everything is an edge
+	frozen  bool  // what people set by hand is theirs
+	epoch   int64 // that routes go by; 0: a person's word
 }
 
 // assertRoutes asserts every route of the cluster once and says when to do it again.
@@ -64,15 +65,19 @@ func (c *cluster) assertRoutes(ctx context.Context) time.Duration {
 		poke(c.wakeWork)
 	}
 	o, held := c.a.overrides.get(OverrideRoute, c.name, now)
-	if c.noteHeld(o, held); !held && (!fresh(s.view, now) || c.foreign() || c.a.usurped.Load() || c.a.waitsForPlans(now)) {
+	unsure := !fresh(s.view, now) || c.foreign() || c.a.usurped.Load()
+	if c.noteHeld(o, held); !held && (unsure || c.a.waitsForPlans(now)) {
 		c.lapse()
 		return c.a.o.Beat.Next(now, AssertEvery)
 	}
 	for _, w := range work {
+		if !unsure {
+			w.epoch = int64(s.view.Last.Epoch)
+		}
 		units, why := c.routesOf(w.plan, s.view, now)
 		for _, u := range units {
 			u.HandsOff = w.frozen
-			c.assertUnit(ctx, u, w.reset, s.view, why, eventAt)
+			c.assertUnit(ctx, u, w, s.view, why, eventAt)
 			c.repairedByRouter(w.concern, u.Unit)
 			c.contest(u.Unit, now)
 		}
@@ -140,11 +145,11 @@ func (c *cluster) routedLocked() []routed {
 
 // assertUnit tells one HAProxy. An edge is anything that the last successful
 // assertion did not say.
-func (c *cluster) assertUnit(ctx context.Context, u plan.Unit, reset bool, v plan.View, why []observed.Condition, eventAt time.Time) {
+func (c *cluster) assertUnit(ctx context.Context, u plan.Unit, w routed, v plan.View, why []observed.Condition, eventAt time.Time) {
 	c.mu.Lock()
 	last := c.asserted[u.Unit]
 	c.mu.Unlock()
-	edge := reset || last.err != nil || last.targets == nil || !last.targets.Same(u.Targets)
+	edge := w.reset || last.err != nil || last.targets == nil || !last.targets.Same(u.Targets)
 	bounded, cancel := context.WithTimeout(ctx, AssertTimeout)
 	defer cancel()
 	moves, err := c.a.o.Host.Router.Assert(bounded, u, edge)
@@ -168,34 +173,44 @@ func (c *cluster) assertUnit(ctx context.Context, u plan.Unit, reset bool, v pla
 	}
 	c.mu.Lock()
 	c.asserted[u.Unit] = assertion{targets: u.Targets, last: u.Targets, epoch: v.Leader.Epoch, at: now, err: err, why: why}
-	moved := err == nil && updateFacts(c.facts, u)
+	var changed bool
+	var moved []stamp
+	if err == nil {
+		changed, moved = updateFacts(c.facts, u)
+	}
 	c.mu.Unlock()
-	if moved || (err != nil) != (last.err != nil) {
+	c.routesMoved(moved, w.epoch, now)
+	if changed || (err != nil) != (last.err != nil) {
 		poke(c.wakeWork) // the report says where clients go
 	}
 }
 
-// updateFacts records which servers each backend sends clients to, and reports
-// whether that changed. Servers left as they are keep what was said of them, so
+// updateFacts records which servers each backend sends clients to, and says
+// whether that changed and what of it is a move. Servers left as they are keep what was said of them, so
 // the facts change on real moves only.
-func updateFacts(facts map[string]string, u plan.Unit) bool {
-	changed := false
-	for backend, servers := range u.Targets {
-		key := "route." + backend
-		before := strings.Split(facts[key], ",")
+func updateFacts(facts map[string]string, u plan.Unit) (changed bool, moved []stamp) {
+	for _, backend := range u.Targets.Backends() {
+		servers, key := u.Targets[backend], "route."+backend
+		old, known := facts[key]
+		before := strings.Split(old, ",")
 		var up []string
+		left := false // as they are: at first nobody knows how that is
 		for _, name := range slices.Sorted(maps.Keys(servers)) {
 			t := servers[name]
-			kept := t.Held == plan.Leave && t.Start == plan.Leave && slices.Contains(before, name)
-			if t.Held.HoldsUp() || t.Held == plan.Leave && t.Start == plan.Up || kept {
+			leave := t.Held == plan.Leave && t.Start == plan.Leave
+			left = left || leave
+			if t.Held.HoldsUp() || t.Held == plan.Leave && t.Start == plan.Up || leave && slices.Contains(before, name) {
 				up = append(up, name)
 			}
 		}
 		now := strings.Join(up, ",")
-		if old, ok := facts[key]; !ok || old != now {
-			facts[key] = now
-			changed = true
+		if known && old == now {
+			continue
+		}
+		facts[key], changed = now, true
+		if known || !left {
+			moved = append(moved, stamp{observed.Move{What: observed.MoveRoute, Name: backend, From: old, To: now}, !known})
 		}
 	}
-	return changed
+	return changed, moved
 }

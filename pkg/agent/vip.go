@@ -167,6 +167,9 @@ func (v *vip) end(ctx context.Context, a plan.Address) {
 	for ctx.Err() == nil {
 		removed, err := v.c.a.o.Host.Addresses.Drop(ctx, a)
 		if err == nil {
+			v.c.mu.Lock()
+			v.hereLocked(a, false, false, time.Now())
+			v.c.mu.Unlock()
 			v.c.log.Info("virtual address is not followed any more", zap.String("address", a.Address), zap.Bool("was here", removed))
 			return
 		}
@@ -265,7 +268,7 @@ func (v *vip) touch(ctx context.Context, a plan.Address, d plan.HoldDecision, de
 	if added {
 		v.known.AddedAt, v.known.Announced = now, 0
 	}
-	v.hereLocked(true)
+	v.hereLocked(a, true, false, now)
 	c.mu.Unlock()
 	if !added {
 		return true
@@ -288,10 +291,11 @@ func (v *vip) drop(ctx context.Context, a plan.Address, d plan.HoldDecision) boo
 		v.failed(err)
 		return false
 	}
+	now := time.Now()
 	v.c.mu.Lock()
 	v.problem = nil
 	v.known.AddedAt = time.Time{}
-	v.hereLocked(false)
+	v.hereLocked(a, false, false, now)
 	v.c.mu.Unlock()
 	if removed {
 		v.c.a.metrics.vipActs.WithLabelValues(v.c.name, "remove").Inc()

@@ -36,7 +36,7 @@ func (v *vip) lookAtHost(ctx context.Context, a plan.Address) bool {
 	if !first && held != v.known.OnHost {
 		v.driftLocked(a, held)
 	}
-	v.hereLocked(held)
+	v.hereLocked(a, held, first, v.looked)
 	return true
 }
 
@@ -62,11 +62,16 @@ func (v *vip) driftLocked(a plan.Address, held bool) {
 	poke(v.c.wakeWork)
 }
 
-// hereLocked notes whether the address is on this host.
-func (v *vip) hereLocked(here bool) {
-	if v.known.OnHost != here {
-		v.known.OnHost = here
+// hereLocked notes whether the address is on this host, and since when; first: nothing
+// was known of it before.
+func (v *vip) hereLocked(a plan.Address, here, first bool, at time.Time) {
+	changed := v.known.OnHost != here
+	v.known.OnHost = here
+	if changed {
 		poke(v.c.wakeWork) // the report says who has it
+	}
+	if changed || first {
+		v.c.moves.addressLocked(a, here, first, at)
 	}
 }
 

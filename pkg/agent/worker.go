@@ -158,7 +158,9 @@ func (c *cluster) converge(ctx context.Context, name string) time.Duration {
 				continue
 			}
 			if frozen != nil {
-				c.followFrozen(ctx, con, r, s.view.Leader.Epoch)
+				if c.followFrozen(ctx, con, r, s.view.Leader.Epoch) {
+					c.named(con, r, s, time.Now())
+				}
 				if cond := c.compareOnly(ctx, con, r, frozen); cond.Bad() {
 					conds, ok = append(conds, cond), false
 				}
@@ -169,6 +171,7 @@ func (c *cluster) converge(ctx context.Context, name string) time.Duration {
 				conds, ok, next = append(conds, cond), false, min(next, wait)
 				break // resources are ordered: what follows builds on this one
 			}
+			c.named(con, r, s, time.Now())
 		}
 	}
 	c.settle(con, p, rev, ok)

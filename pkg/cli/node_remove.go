@@ -74,7 +74,7 @@ const (
 	forgetPause = 300 * time.Millisecond
 )
 
-// forgetNode deletes the plans and reports of a node that is no more.
+// forgetNode deletes the plans, reports and moves of a node that is no more.
 func (a *app) forgetNode(ctx context.Context, name string) error {
 	client, err := a.connect(ctx)
 	if err != nil {
@@ -84,7 +84,7 @@ func (a *app) forgetNode(ctx context.Context, name string) error {
 	guards := []store.Guard{store.ModIs(layout.Node(name), 0), store.ModIs(layout.AliveKey(name), 0)}
 	for try, clean := 0, 0; try < forgetTries && clean < 2; try++ {
 		var ops []store.Op
-		for _, prefix := range []string{layout.NodePlans(name), layout.NodeObserved(name)} {
+		for _, prefix := range []string{layout.NodePlans(name), layout.NodeObserved(name), layout.NodeMoves(name)} {
 			es, _, err := client.List(ctx, prefix)
 			if err != nil {
 				return err

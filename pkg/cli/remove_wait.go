@@ -140,7 +140,18 @@ func (a *app) clear(ctx context.Context, f *follower, r removal) error {
 		return nil
 	}
 	guards := []store.Guard{store.ModIs(l.layout.FormedKey(r.cluster), 0), store.ModIs(l.layout.Leader(r.cluster), 0)}
-	ops := r.clearing(l)
+	// Agents delete their moves themselves; what is left is of nodes that are gone.
+	moves, _, err := client.List(ctx, l.layout.Prefix(keys.Moves))
+	if err != nil {
+		return a.unreachable(err)
+	}
+	var ops []store.Op
+	for _, e := range moves {
+		if ref, err := l.layout.Parse(e.Key); err == nil && ref.Cluster == r.cluster {
+			ops = append(ops, store.Delete(e.Key))
+		}
+	}
+	ops = append(ops, r.clearing(l)...)
 	for len(ops) > 0 {
 		n := min(len(ops), store.MaxOps)
 		_, err := client.Commit(ctx, guards, ops[:n])

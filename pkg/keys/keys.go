@@ -218,6 +218,9 @@ func (l Layout) ChangesKey(cluster string) string { return l.root("changes", clu
 // MovesKey is what a node saw and did when the cluster's leader moved.
 func (l Layout) MovesKey(node, cluster string) string { return l.root("moves", node, cluster) }
 
+// NodeMoves is the range of one node's moves.
+func (l Layout) NodeMoves(node string) string { return l.root("moves", node, "") }
+
 // FleetHook is the document of a hook for every cluster.
 func (l Layout) FleetHook(name string) string { return l.root("desired/hooks", name) }
 

@@ -76,7 +76,7 @@ func TestParseNamesWhatIsWrong(t *testing.T) {
 func TestPrefixesEndWithASlash(t *testing.T) {
 	l := keys.Default
 	for _, p := range []string{
-		l.ClusterDocs("c"), l.Scope("c"), l.Members("c"), l.NodePlans("n"), l.NodeObserved("n"),
+		l.ClusterDocs("c"), l.Scope("c"), l.Members("c"), l.NodePlans("n"), l.NodeObserved("n"), l.NodeMoves("n"),
 		l.ClusterSecrets("c"), l.ReadyPrefix("c"), l.DesiredPrefix(), l.Prefix(keys.Plan), l.Prefix(keys.PatroniKey),
 	} {
 		if !strings.HasSuffix(p, "/") || strings.HasSuffix(p, "//") {

@@ -26,12 +26,13 @@ type Move struct {
 	// At is by the node's clock, in milliseconds.
 	At   time.Time `json:"at"`
 	What MoveKind  `json:"what"`
-	// Name is what moved: a service (route), an address (vip), a name (dns).
+	// Name is what moved: a service (route), an address with its network's length (vip), a name (dns).
 	Name string `json:"name,omitempty"`
 	// From and To are members; several are separated by commas.
 	From string `json:"from,omitempty"`
 	To   string `json:"to,omitempty"`
-	// Epoch is the mod revision of the leader key that the node went by; 0: none.
+	// Epoch is the mod revision of the leader key that the node went by, of MoveLost that of the key
+	// that is gone; 0: none, or the node's view of etcd was too old or not trusted.
 	Epoch int64 `json:"epoch,omitempty"`
 }
 

@@ -71,6 +71,25 @@ func (w Watched) names() bool {
 	return strings.Contains(w.Content, primaryMark) || len(w.Replicas) > 0
 }
 
+// NamesPrimary reports whether a file of the plan leads to the primary itself.
+func NamesPrimary(p Plan, file string) bool {
+	for _, r := range p.Resources {
+		if w, ok := r.(Watched); ok && w.File == file {
+			return strings.Contains(w.Content, primaryMark)
+		}
+	}
+	return false
+}
+
+// Named is whom files that lead to the primary name: the confirmed one, and while nobody
+// is confirmed the one that was last, as long as that may still be so. Empty: they wait.
+func (v View) Named() string {
+	if v.Confirmed() {
+		return v.Primary.Member
+	}
+	return v.kept()
+}
+
 // FollowsLeader reports whether a plan has a file that depends on who leads.
 func FollowsLeader(p Plan) bool {
 	for _, r := range p.Resources {
@@ -81,10 +100,9 @@ func FollowsLeader(p Plan) bool {
 	return false
 }
 
-// resolveWatched writes into a file who leads: the confirmed primary, and while nobody
-// is confirmed the one that was last, as long as that may still be so. Otherwise it
-// waits, and the file stays on the host with what it says. It asks for no fresh view: an
-// agent that sees nothing new has nothing new to write, and repairs what it wrote before.
+// resolveWatched writes into a file who leads, or waits, and the file stays on the host
+// with what it says. It asks for no fresh view: an agent that sees nothing new has
+// nothing new to write, and repairs what it wrote before.
 func resolveWatched(p Plan, w Watched, v View) (Watched, observed.Condition, bool) {
 	if !w.Follows() {
 		return w, observed.Condition{}, true
@@ -95,10 +113,7 @@ func resolveWatched(p Plan, w Watched, v View) (Watched, observed.Condition, boo
 			Message: fmt.Sprintf("%s: %s; the file stays as it is", w.ID(), msg),
 		}, false
 	}
-	primary := v.kept()
-	if v.Confirmed() {
-		primary = v.Primary.Member
-	}
+	primary := v.Named()
 	if !v.Known {
 		return wait(observed.StaleView, "etcd was not read since the agent started")
 	}

@@ -124,15 +124,17 @@ func (a *app) mayLeave(ctx context.Context, cfg config.Config, client *store.Cli
 	return fmt.Errorf("this host runs %s. Nothing was changed%s", strings.Join(names, ", "), strings.Join(next, ""))
 }
 
-// forget deletes what this node's agent writes: presence and reports.
+// forget deletes what this node's agent writes: presence, reports and moves.
 func (a *app) forget(ctx context.Context, cfg config.Config, client *store.Client) error {
-	es, _, err := client.List(ctx, cfg.Layout.NodeObserved(cfg.Node))
-	if err != nil {
-		return fmt.Errorf("read reports: %w", err)
-	}
 	var ops []store.Op
-	for _, e := range es {
-		ops = append(ops, store.Delete(e.Key))
+	for _, prefix := range []string{cfg.Layout.NodeObserved(cfg.Node), cfg.Layout.NodeMoves(cfg.Node)} {
+		es, _, err := client.List(ctx, prefix)
+		if err != nil {
+			return fmt.Errorf("read reports: %w", err)
+		}
+		for _, e := range es {
+			ops = append(ops, store.Delete(e.Key))
+		}
 	}
 	key := cfg.Layout.AliveKey(cfg.Node)
 	e, found, err := client.Get(ctx, key)
