@@ -178,6 +178,14 @@ func schemaName(scope, document string) string {
 	return document
 }
 
+// hookKey is the key of a hook's document in a scope.
+func hookKey(l keys.Layout, scope, hook string) string {
+	if scope == scopeHooks {
+		return l.FleetHook(hook)
+	}
+	return l.ClusterDoc(scope, scopeHooks+"/"+hook)
+}
+
 // keyOf is the etcd key of a document in a scope.
 func keyOf(l keys.Layout, scope, document string) string {
 	switch scope {
