@@ -107,22 +107,32 @@ func webhookURL(s string) bool {
 // FleetHooks reads the hooks of the fleet, sorted by name, and everything wrong with their
 // documents. One that can't be used is left out.
 func FleetHooks(s kv.Snapshot, l keys.Layout) ([]*Hook, []Problem) {
-	k := registry["hooks"]
 	prefix := l.Prefix(keys.Hooks)
 	var out []*Hook
 	var problems []Problem
 	for _, e := range s.Range(prefix) {
-		name := strings.TrimPrefix(e.Key, prefix)
-		if k.checkName(name) != nil {
-			continue // Misplaced says so
-		}
-		d := k.resolve(name, e.Key, []layer{{kv: e}})
-		problems = append(problems, d.problems...)
-		if len(d.problems) == 0 {
-			out = append(out, d.doc.(*Hook))
+		h, wrong := ReadHook(l, e)
+		problems = append(problems, wrong...)
+		if h != nil {
+			out = append(out, h)
 		}
 	}
 	return out, problems
+}
+
+// ReadHook reads a hook by its key, whether it is a cluster's or of the fleet; nil when the key is
+// no hook's, or the document can't be used.
+func ReadHook(l keys.Layout, e kv.KV) (*Hook, []Problem) {
+	k, ref, p := place(l, e.Key)
+	if p != nil || k.Name != "hooks" || ref.Family == keys.Defaults {
+		return nil, nil // Misplaced says so
+	}
+	_, name := ref.Document()
+	d := k.resolve(name, e.Key, []layer{{kv: e}})
+	if len(d.problems) > 0 {
+		return nil, d.problems
+	}
+	return d.doc.(*Hook), nil
 }
 
 // HookList returns the cluster's hooks, sorted by name.
