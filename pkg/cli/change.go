@@ -19,7 +19,7 @@ import (
 // change is what a command wants to write: documents by key, nil to delete, each
 // with the revision it was read at. It is judged before anything is written.
 type change struct {
-	scope  string // a cluster, "defaults" or "nodes"
+	scope  string // a cluster, "defaults", "nodes" or "hooks"
 	writes map[string][]byte
 	why    string
 	// typed: the texts were composed of fields, so nobody has seen their lines.
@@ -46,7 +46,7 @@ type record struct {
 // nobody from repairing something else.
 func (c change) judge(l *live) error {
 	cluster := c.scope
-	if cluster == scopeDefaults || cluster == scopeNodes {
+	if fleetScope(cluster) {
 		cluster = ""
 	}
 	found := desired.New(desired.Candidate(l, l.layout, cluster, c.writes))
@@ -93,6 +93,9 @@ func at(l *live, p desired.Problem) string {
 		switch {
 		case r.Node != "":
 			key = scopeNodes + " " + r.Node
+		case r.Family == keys.Hooks:
+			_, name := r.Document()
+			key = scopeHooks + " " + name
 		case r.Cluster != "":
 			key = r.Cluster + " " + r.Doc
 		case r.Doc != "":

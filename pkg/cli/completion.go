@@ -75,17 +75,17 @@ func completeClusters(l *live, _ []string, _ string) []string { return l.cluster
 
 // completeScopes is what may stand where the cluster stands.
 func completeScopes(l *live, _ []string, _ string) []string {
-	return append(l.clusters(), scopeDefaults, scopeNodes)
+	return append(l.clusters(), scopeDefaults, scopeNodes, scopeHooks)
 }
 
 // completeDocuments are the documents that exist and those that have defaults.
 func completeDocuments(l *live, args []string, _ string) []string {
 	out := l.documents(args[0])
 	switch args[0] {
-	case scopeNodes:
+	case scopeNodes, scopeHooks:
 	case scopeDefaults:
 		for _, k := range desired.Kinds() {
-			if !k.Fleet {
+			if !k.Fleet && !k.Both {
 				out = append(out, k.Name)
 			}
 		}

@@ -136,7 +136,7 @@ func (n newCluster) check() error {
 	if err := keys.CheckCluster(n.name); err != nil {
 		return fail("%s. Nothing was written.", err)
 	}
-	if n.name == scopeDefaults || n.name == scopeNodes {
+	if fleetScope(n.name) {
 		return fail("%q has a meaning of its own where a cluster's name stands. Nothing was written.", n.name)
 	}
 	if len(n.on) == 0 {

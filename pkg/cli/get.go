@@ -20,14 +20,15 @@ cluster's documents, defaults included, and which key it comes from.`,
   pgctrl get pg-test postgres
   pgctrl get pg-test services/primary --effective
   pgctrl get defaults postgres
-  pgctrl get nodes pg1`,
+  pgctrl get nodes pg1
+  pgctrl get hooks page`,
 		Args: cobra.MaximumNArgs(2), ValidArgsFunction: a.complete(completeScopes, completeDocuments),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			l, err := a.read(cmd.Context(), documentFamilies...)
 			if err != nil {
 				return err
 			}
-			if len(args) > 0 && args[0] != scopeDefaults && args[0] != scopeNodes {
+			if len(args) > 0 && !fleetScope(args[0]) {
 				if err := l.cluster(args[0]); err != nil {
 					return err
 				}
@@ -56,7 +57,7 @@ func (a *app) getScopes(l *live) error {
 		Documents []string `json:"documents"`
 	}
 	rows := []row{}
-	for _, s := range append(l.clusters(), scopeDefaults, scopeNodes) {
+	for _, s := range append(l.clusters(), scopeDefaults, scopeNodes, scopeHooks) {
 		if docs := l.documents(s); len(docs) > 0 {
 			rows = append(rows, row{s, docs})
 		}
@@ -109,13 +110,13 @@ func (a *app) getOne(l *live, scope, name string) error {
 	if err != nil {
 		return fail("%s", err).then("pgctrl explain")
 	}
-	if scope != scopeNodes && scope != scopeDefaults && !missingName(l, k, scope, name) {
+	if !fleetScope(scope) && !missingName(l, k, scope, name) {
 		// What has defaults exists without a document.
 		a.note("%s has no document %s: its defaults are in force; next: pgctrl get %s %s --effective", scope, name, scope, name)
 		return nil
 	}
 	known := l.documents(scope)
-	if scope != scopeNodes && scope != scopeDefaults {
+	if !fleetScope(scope) {
 		known = append(known, effectiveDocuments(desired.Load(l, l.layout, scope))...)
 	}
 	return fail("%s has no document %s%s", scope, name, didYouMean(name, known)).then("pgctrl get %s", scope)

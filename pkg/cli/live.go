@@ -17,6 +17,7 @@ import (
 const (
 	scopeDefaults = "defaults"
 	scopeNodes    = "nodes"
+	scopeHooks    = "hooks" // of the fleet
 )
 
 // documentFamilies are what writing a document needs to be judged against: every
@@ -130,6 +131,8 @@ func (l *live) documents(scope string) []string {
 		prefix = l.layout.Prefix(keys.Defaults)
 	case scopeNodes:
 		prefix = l.layout.Prefix(keys.Nodes)
+	case scopeHooks:
+		prefix = l.layout.Prefix(keys.Hooks)
 	}
 	var out []string
 	for _, e := range l.Range(prefix) {
@@ -161,13 +164,26 @@ func (l *live) present() []string {
 	return l.names(keys.Alive, func(r keys.Ref) string { return r.Node })
 }
 
+// fleetScope reports whether a scope is no cluster: its documents concern all of them.
+func fleetScope(scope string) bool {
+	return scope == scopeDefaults || scope == scopeNodes || scope == scopeHooks
+}
+
 // schemaName is the document as package desired names it: without the scope that
 // belongs to no cluster.
 func schemaName(scope, document string) string {
-	if scope == scopeNodes {
-		return "nodes/" + document
+	if scope == scopeNodes || scope == scopeHooks {
+		return scope + "/" + document
 	}
 	return document
+}
+
+// hookKey is the key of a hook's document in a scope.
+func hookKey(l keys.Layout, scope, hook string) string {
+	if scope == scopeHooks {
+		return l.FleetHook(hook)
+	}
+	return l.ClusterDoc(scope, scopeHooks+"/"+hook)
 }
 
 // keyOf is the etcd key of a document in a scope.
@@ -177,6 +193,8 @@ func keyOf(l keys.Layout, scope, document string) string {
 		return l.DefaultsDoc(document)
 	case scopeNodes:
 		return l.Node(document)
+	case scopeHooks:
+		return l.FleetHook(document)
 	}
 	return l.ClusterDoc(scope, document)
 }

@@ -14,7 +14,7 @@ import (
 // which asks PostgreSQL too, is the one who refuses.
 func (a *app) judgeParameters(ctx context.Context, l *live, scope, document string, fields []desired.FieldChange) error {
 	sets := slices.ContainsFunc(fields, func(f desired.FieldChange) bool { return strings.HasPrefix(f.Field, "parameters.") && f.New != "" })
-	if document != "postgres" || scope == scopeDefaults || scope == scopeNodes || !sets {
+	if document != "postgres" || fleetScope(scope) || !sets {
 		return nil
 	}
 	client, err := a.connect(ctx)

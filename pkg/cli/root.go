@@ -11,7 +11,7 @@ be, it makes every host so, and says why when something is not.
 
 The first argument of a command is the cluster; a document is the tail of its
 key (postgres, members/pg-test-1). "defaults" in place of the cluster means the
-documents that every cluster inherits, "nodes" the hosts.`
+documents that every cluster inherits, "nodes" the hosts, "hooks" who is told of events.`
 
 const rootExample = `  pgctrl init                                          set up etcd and the server on this host
   pgctrl create pg-test --on pg1,pg2,pg3               a cluster of three
@@ -57,7 +57,7 @@ func (a *app) root() *cobra.Command {
 		}
 	}
 	group(groupClusters, a.createCommand(), a.statusCommand(), a.eventCommand(), a.traceCommand(), a.setCommand(), a.unsetCommand(), a.removeCommand(), a.addCommand(), a.replaceCommand(),
-		a.backupCommand(), a.restartCommand(), a.reinitCommand(), a.operationCommand(), a.restoreCommand(), a.getCommand(), a.freezeCommand(), a.unfreezeCommand(), a.urlCommand(), a.psqlCommand(),
+		a.backupCommand(), a.restartCommand(), a.reinitCommand(), a.operationCommand(), a.hookCommand(), a.restoreCommand(), a.getCommand(), a.freezeCommand(), a.unfreezeCommand(), a.urlCommand(), a.psqlCommand(),
 		a.userCommand(), a.databaseCommand(), a.hbaCommand(), a.secretCommand())
 	group(groupFleet, a.nodeCommand(), a.explainCommand(), a.graphCommand())
 	group(groupPrograms, a.initCommand(), a.etcdCommand(), a.serverCommand(), a.configCommand(), a.completionCommand(), a.versionCommand())

@@ -42,6 +42,7 @@ var update = flag.Bool("update", false, "write the scripts' golden outputs anew"
 //	clock TIME              what time it is for commands from now on, of RFC 3339
 //	put KEY VALUE|@FILE     writes a key as etcdctl does, past every check
 //	del KEY                 deletes a key, or a range that ends with /
+//	receiver STATUS         has the receiver of webhooks at $RECEIVER answer so; deliver starts to deliver
 //	big FILE                writes a file of 2 MB
 //	eventually CODE ARGS... repeats a command until it ends with this exit code
 //	shows REGEXP ARGS...    repeats a command until its standard output matches
@@ -78,6 +79,8 @@ func TestScripts(t *testing.T) {
 			"waitfor":    func(ts *testscript.TestScript, _ bool, args []string) { worldOf(ts).until(ts, args[0], true) },
 			"gone":       func(ts *testscript.TestScript, _ bool, args []string) { worldOf(ts).until(ts, args[0], false) },
 			"leased":     leased,
+			"receiver":   receive,
+			"deliver":    deliver,
 			"advance":    advance,
 			"room":       func(ts *testscript.TestScript, _ bool, args []string) { worldOf(ts).setRoom(ts, args) },
 			"clock":      func(ts *testscript.TestScript, _ bool, args []string) { worldOf(ts).setClock(ts, args[0]) },
@@ -102,6 +105,8 @@ type world struct {
 	// room is what the agents at addresses say they have.
 	room  map[string]uint64
 	going chan ended
+	// receiver gets webhooks, once there is one.
+	receiver *receiver
 }
 
 // ended is what came of a command in the background.
@@ -189,6 +194,7 @@ func (w *world) settle(ts *testscript.TestScript, s string) string {
 		{`(?m)^ *\d+\.\d s  `, "  N s  "},
 		{`(restart|reinit|backup|verify)-m[a-z0-9]{7}\b`, "$1-ID"},
 		{`tester@[A-Za-z0-9.-]+`, "tester@HOST"},
+		{`http://127.0.0.1:\d+/in`, "http://receiver/in"},
 		{`since 20\d\d-[0-9T:-]+Z`, "since TIME"},
 		{regexp.QuoteMeta(ts.MkAbs(".")), "WORK"},
 		{regexp.QuoteMeta(strings.Join(w.endpoints, ",")), "http://etcd:2379"},

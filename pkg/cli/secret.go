@@ -18,7 +18,7 @@ func (a *app) secretCommand() *cobra.Command {
 		Use: "secret", Short: "The passwords and certificates that pgctrl made or was given",
 		Long: "Secrets are made when a cluster forms or a user is added, unless one is given, and\n" +
 			"anew by pgctrl secret rotate; certificates when a cluster gets TLS, and again and again.\n" +
-			"Those of an object store for backups come from people (pgctrl secret set).\n" +
+			"Those of an object store for backups, and of hooks, come from people (pgctrl secret set).\n" +
 			"They are shown only by this command. The key that signs certificates is not among them.",
 	}
 	c.AddCommand(a.secretShow(), a.secretList(), a.secretSet(), a.secretRotate())
@@ -38,7 +38,7 @@ func (a *app) secretShow() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			e, ok, err := c.Get(cmd.Context(), a.settings.Layout.Secret(cluster, name))
+			e, ok, err := c.Get(cmd.Context(), a.settings.Layout.Secret(secretsOf(cluster), name))
 			if err != nil {
 				return err
 			}
@@ -55,6 +55,9 @@ func (a *app) noSecret(ctx context.Context, cluster, name string) error {
 	l, err := a.read(ctx, append([]keys.Family{keys.Secrets}, documentFamilies...)...)
 	if err != nil {
 		return err
+	}
+	if cluster == scopeHooks {
+		return fail("the fleet's hooks have no secret %s", name).then("pgctrl secret set %s %s", scopeHooks, name)
 	}
 	if err := l.cluster(cluster); err != nil {
 		return err
@@ -81,7 +84,9 @@ func (a *app) secretList() *cobra.Command {
 				return err
 			}
 			if len(args) == 1 {
-				if err := l.cluster(args[0]); err != nil {
+				if args[0] == scopeHooks {
+					args[0] = keys.Fleet
+				} else if err := l.cluster(args[0]); err != nil {
 					return err
 				}
 			}
@@ -122,8 +127,8 @@ func (l *live) secretRole(cluster, name string, rev int64) (role, state string) 
 	}
 	p, paired := twins.Of(name)
 	switch {
-	case name == secretREST, strings.HasPrefix(name, keys.TLSSecret("")), strings.HasPrefix(name, keys.BackupTLSSecret("")), slices.Contains(settable, name):
-		return "", state // of Patroni's REST API, certificates, and of backups
+	case name == secretREST, strings.HasPrefix(name, keys.TLSSecret("")), strings.HasPrefix(name, keys.BackupTLSSecret("")), strings.HasPrefix(name, keys.HookSecret("")), slices.Contains(settable, name):
+		return "", state // of Patroni's REST API, certificates, and of backups and hooks
 	case !paired:
 		return name, state
 	}

@@ -43,8 +43,10 @@ never from the command line, where others on the host can read it. These come fr
   restore-s3-key, restore-s3-secret, restore-passphrase
                      the same of the backups that a new cluster begins with (document
                      restore); pgctrl restore copies them
+  hook-<name>        what the events for that hook are signed with; "hooks" in place of the
+                     cluster for a hook of the fleet
 Another access key is in use within seconds, on every member's node.`,
-		Example: "  pgctrl secret set pg-test backup-s3-key\n  pgctrl secret set pg-test backup-s3-secret < key.txt",
+		Example: "  pgctrl secret set pg-test backup-s3-key\n  pgctrl secret set pg-test backup-s3-secret < key.txt\n  pgctrl secret set hooks hook-page < key.txt",
 		Args:    cobra.ExactArgs(2), ValidArgsFunction: a.complete(completeClusters, func(*live, []string, string) []string { return settable }),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.setSecret(cmd.Context(), args[0], args[1])
@@ -57,10 +59,12 @@ func (a *app) setSecret(ctx context.Context, cluster, name string) error {
 	if err != nil {
 		return err
 	}
-	if err := l.cluster(cluster); err != nil {
-		return err
+	if cluster != scopeHooks {
+		if err := l.cluster(cluster); err != nil {
+			return err
+		}
 	}
-	key := l.layout.Secret(cluster, name)
+	key := l.layout.Secret(secretsOf(cluster), name)
 	old, exists := l.Get(key)
 	user, isUser := strings.CutPrefix(name, keys.UserSecret(""))
 	switch {
@@ -68,7 +72,8 @@ func (a *app) setSecret(ctx context.Context, cluster, name string) error {
 		return fail("%s is a user's password. Nothing was written.", name).then("pgctrl user passwd %s %s", cluster, user)
 	case slices.Contains(rotating(), name):
 		return fail("%s is made by pgctrl. Nothing was written.", name).then("pgctrl secret rotate %s %s", cluster, name)
-	case !slices.Contains(settable, name):
+	case l.signs(cluster, name): // whatever its name is otherwise
+	case !slices.Contains(settable, name) || cluster == scopeHooks:
 		return fail("there is no secret %s to set (%s)%s Nothing was written.", name, oneOf(settable), endMeaning(name, settable)).
 			then("pgctrl secret set --help")
 	case exists && name == keys.BackupPassphrase:
@@ -97,6 +102,21 @@ func (a *app) setSecret(ctx context.Context, cluster, name string) error {
 	return nil
 }
 
+// secretsOf is whose secrets a scope means: those of the fleet are of its hooks.
+func secretsOf(scope string) string {
+	if scope == scopeHooks {
+		return keys.Fleet
+	}
+	return scope
+}
+
+// signs reports whether a secret is the key of a hook that there is.
+func (l *live) signs(scope, name string) bool {
+	hook, ok := strings.CutPrefix(name, keys.HookSecret(""))
+	_, there := l.Get(hookKey(l.layout, scope, hook))
+	return ok && there
+}
+
 // askSecret reads one line, unseen where a person types it.
 func (a *app) askSecret(name string) ([]byte, error) {
 	var b []byte
@@ -114,6 +134,9 @@ func (a *app) askSecret(name string) ([]byte, error) {
 	b = []byte(strings.TrimSpace(string(b)))
 	if len(b) == 0 {
 		return nil, fail("expected a secret on one line, found nothing. Nothing was written.")
+	}
+	if strings.HasPrefix(name, keys.HookSecret("")) {
+		return b, nil // no file has it
 	}
 	// As the file will have it; the error does not repeat the secret.
 	_, err = plan.Expand(plan.SecretRef(name, plan.FormatINI), plan.Values{Secret: func(string) ([]byte, bool) { return b, true }})

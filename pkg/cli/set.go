@@ -46,12 +46,13 @@ func (a *app) setCommand() *cobra.Command {
 		Long: `Merges fields into a document, or replaces it with a file. Dots name what is
 deeper; the value is YAML, typed by the document's schema. Everything is checked
 before anything is written. "defaults" in place of the cluster changes what every
-cluster inherits, "nodes" a host.`,
+cluster inherits, "nodes" a host, "hooks" who is told of the events of all clusters.`,
 		Example: `  pgctrl set pg-test postgres parameters.work_mem=16MB
   pgctrl set pg-test members/pg-test-3 offline=true --reason "reports only"
   pgctrl set pg-test services/primary -f primary.yaml
   pgctrl set defaults postgres ttl=20s loop_wait=5s retry_timeout=5s
-  pgctrl set nodes pg1 roles=[infra]`,
+  pgctrl set nodes pg1 roles=[infra]
+  pgctrl set hooks page events=[leader.*] webhook.url=https://hooks.example.org/pgctrl`,
 		Args: cobra.MinimumNArgs(2), ValidArgsFunction: a.complete(completeScopes, completeDocuments, completeAssignments),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if (len(args) > 2) == (w.file != "") {
@@ -193,7 +194,7 @@ func (a *app) editOnce(ctx context.Context, scope, document string, w writeFlags
 	if removes(fields) {
 		return byRemove(scope, document)
 	}
-	if scope != scopeDefaults && scope != scopeNodes {
+	if !fleetScope(scope) {
 		next := desired.Load(desired.Overlay(l, c.writes), l.layout, scope, "members", "postgres")
 		if old := postgres.TooOld(next, l.alive); len(old) > 0 && doc == "postgres" {
 			return fail("%s%s. Nothing was written.", postgres.QuorumWords, strings.Join(old, ", ")).then("pgctrl set %s postgres synchronous_mode=on", scope)
@@ -205,6 +206,9 @@ func (a *app) editOnce(ctx context.Context, scope, document string, w writeFlags
 	if w.dryRun {
 		a.showChanges(scope, document, fields, 0)
 		return exitCode(NotConverged)
+	}
+	if strings.HasPrefix(doc, scopeHooks+"/") {
+		w.wait = 0 // no host has anything of it
 	}
 	return a.writeAndWait(ctx, l, c, w.wait, func(rev int64) {
 		if same { // and written once more, so that it is waited for
@@ -265,6 +269,11 @@ func address(l *live, scope, document string) (string, error) {
 				then("pgctrl node add %s <address>", document)
 		}
 		return schemaName(scope, document), nil
+	case scopeHooks:
+		if err := keys.CheckName(document); err != nil {
+			return "", fail("%s. Nothing was written.", err)
+		}
+		return schemaName(scope, document), nil
 	default:
 		if err := l.cluster(scope); err != nil {
 			return "", err
@@ -283,7 +292,7 @@ func address(l *live, scope, document string) (string, error) {
 // fieldChanges is what the change means, field by field. In a cluster that is with
 // all that the document inherits, because that is what hosts see.
 func fieldChanges(l *live, scope, doc string, writes map[string][]byte, oldText, newText []byte) []desired.FieldChange {
-	if scope == scopeDefaults || scope == scopeNodes {
+	if fleetScope(scope) {
 		return desired.Changes(doc, oldText, newText)
 	}
 	before := desired.Load(l, l.layout, scope)

@@ -166,7 +166,7 @@ func worse(a, b verdict) verdict {
 // concerned are the statuses of the clusters that a scope's documents are about.
 func (a *app) concerned(s kv.Snapshot, scope string) []status.ClusterStatus {
 	names := []string{scope}
-	if scope == scopeDefaults || scope == scopeNodes {
+	if fleetScope(scope) {
 		names = desired.Clusters(s, a.settings.Layout)
 	}
 	var out []status.ClusterStatus

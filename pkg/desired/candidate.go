@@ -49,8 +49,10 @@ func Candidate(s kv.Snapshot, l keys.Layout, cluster string, writes map[string][
 func fleetProblems(s kv.Snapshot, l keys.Layout, only string) []Problem {
 	all := LoadAll(s, l)
 	_, out := Nodes(s, l)
+	_, hooks := FleetHooks(s, l)
+	out = append(out, hooks...)
 	if only != "" {
-		out = nil // a node of the cluster is among the cluster's problems
+		out = nil // one of the cluster is among the cluster's problems
 	}
 	for _, c := range all {
 		if only != "" && c.Name != only {

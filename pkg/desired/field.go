@@ -69,6 +69,8 @@ type Field struct {
 	Required    bool   `json:"required,omitempty"`
 	// Own: the field belongs to one document, so defaults for all can't set it.
 	Own bool `json:"own,omitempty"`
+	// Repeats: a list may have a value twice.
+	Repeats bool `json:"repeats,omitempty"`
 	// Min and Max bound integers, durations and sizes.
 	Min     string   `json:"min,omitempty"`
 	Max     string   `json:"max,omitempty"`
@@ -76,7 +78,7 @@ type Field struct {
 	Enum    []string `json:"enum,omitempty"`
 	// Format names a check that no pattern can make: "ip", "cidr" or "node", or
 	// says what is meant: "path", "time", "domain", "url", "endpoint", "bucket", "region",
-	// "schedule", "cluster", "label", "target".
+	// "schedule", "cluster", "label", "target", "webhook", "program", "event".
 	Format string `json:"format,omitempty"`
 	Unit   string `json:"unit,omitempty"`
 	// Example is the field as `pgctrl set` takes it: "ttl=1m",
@@ -162,7 +164,7 @@ func fieldOf(sf reflect.StructField, path string, index []int) Field {
 	tag := sf.Tag.Get
 	f := Field{
 		Path: path, Type: typeOf(sf.Type), Default: tag("default"), DefaultNote: tag("note"),
-		Effect: Effect(tag("effect")), Required: tag("required") == "true", Own: tag("own") == "true",
+		Effect: Effect(tag("effect")), Required: tag("required") == "true", Own: tag("own") == "true", Repeats: tag("repeats") == "true",
 		Min: tag("min"), Max: tag("max"), Pattern: tag("pattern"), Format: tag("format"),
 		Unit: tag("unit"), Meaning: tag("says"), index: index,
 	}

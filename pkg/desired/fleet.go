@@ -1,6 +1,7 @@
 package desired
 
 import (
+	"cmp"
 	"sort"
 	"strings"
 
@@ -147,8 +148,8 @@ func Validate(l keys.Layout, key string, data []byte) []Problem {
 		return []Problem{*problem}
 	}
 	_, problems := k.decode(key, data)
-	if len(problems) == 0 && ref.Family == keys.Nodes {
-		problems = k.resolve(ref.Node, key, []layer{{kv: kv.KV{Key: key, Value: data}}}).problems
+	if name := cmp.Or(ref.Node, nameOf(ref.Doc)); len(problems) == 0 && (k.Fleet || k.Both) {
+		problems = k.resolve(name, key, []layer{{kv: kv.KV{Key: key, Value: data}}}).problems
 	}
 	sort.SliceStable(problems, func(i, j int) bool { return problems[i].Line < problems[j].Line })
 	return problems

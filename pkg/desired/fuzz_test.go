@@ -205,6 +205,8 @@ func drawField(t *rapid.T, f Field) (*value, bool) {
 		return scalarValue(rapid.SampledFrom([]string{"10.0.0.9/24", "2001:db8::9/64"}).Draw(t, "cidr")), true
 	case f.Format == "path":
 		return scalarValue("/data/pg"), true
+	case f.Format == "webhook":
+		return scalarValue(rapid.SampledFrom([]string{"http://localhost:9/x", "https://hooks.example.org?team=db"}).Draw(t, "webhook")), true
 	case f.Format == "endpoint":
 		return scalarValue(rapid.SampledFrom([]string{"minio", "s3.example.org:9000"}).Draw(t, "endpoint")), true
 	case f.Format == "bucket":

@@ -3,7 +3,6 @@ package desired
 import (
 	"fmt"
 	"reflect"
-	"slices"
 	"sort"
 	"strings"
 
@@ -20,6 +19,8 @@ type Kind struct {
 	Named bool `json:"named"`
 	// Fleet: it belongs to no cluster (nodes).
 	Fleet bool `json:"fleet,omitempty"`
+	// Both: clusters have it and so has the fleet (hooks). It inherits no defaults.
+	Both bool `json:"both,omitempty"`
 	// Meaning is one sentence.
 	Meaning string `json:"meaning"`
 	// Standard are the names that exist without a document.
@@ -64,11 +65,6 @@ func register(k Kind, model any, entries map[string]*entryRule) *Kind {
 	return &k
 }
 
-// later are documents that DESIGN has and this version does not.
-var later = []string{
-	"hooks",
-}
-
 // Kinds returns every kind of this version, sorted by name.
 func Kinds() []*Kind {
 	out := make([]*Kind, 0, len(registry))
@@ -85,9 +81,6 @@ func KindOf(document string) (*Kind, error) {
 	name, _, _ := strings.Cut(strings.TrimPrefix(document, "defaults/"), "/")
 	if k, ok := registry[name]; ok {
 		return k, nil
-	}
-	if slices.Contains(later, name) {
-		return nil, fmt.Errorf("document %q is not supported by this version", name)
 	}
 	if hint := near.Hint(name, kindNames(func(*Kind) bool { return true })); hint != "" {
 		return nil, fmt.Errorf("unknown document %q; %s", name, hint)

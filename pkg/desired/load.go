@@ -27,6 +27,8 @@ type Cluster struct {
 	// HBA has every rule about who may connect, the standard ones included; those that
 	// are switched off have Enabled false.
 	HBA map[string]*HBA
+	// Hooks is what has a document.
+	Hooks map[string]*Hook
 	// Freeze is what is left alone, and until when.
 	Freeze Freeze
 	// Stats is HAProxy's own page; only Port and Enabled mean something.
@@ -141,7 +143,7 @@ func load(s kv.Snapshot, l keys.Layout, cluster string, kinds []string, nodes no
 	}
 	c := &Cluster{
 		Name: cluster, Members: map[string]*Member{}, Services: map[string]*Service{}, Nodes: map[string]*Node{},
-		HBA: map[string]*HBA{}, Users: map[string]*User{}, Databases: map[string]*Database{},
+		HBA: map[string]*HBA{}, Users: map[string]*User{}, Databases: map[string]*Database{}, Hooks: map[string]*Hook{},
 		Declared: map[string]kv.KV{}, kinds: kinds, invalid: map[string]bool{}, resolved: map[string]*resolved{},
 	}
 	ld := &loader{Snapshot: s, layout: l, c: c}
@@ -178,7 +180,7 @@ func (ld *loader) use(e kv.KV) kv.KV {
 
 func (ld *loader) load(k *Kind) {
 	var shared []layer
-	if e, ok := ld.Get(ld.layout.DefaultsDoc(k.Name)); ok {
+	if e, ok := ld.Get(ld.layout.DefaultsDoc(k.Name)); ok && !k.Both {
 		shared = append(shared, layer{kv: ld.use(e), shared: true})
 	}
 	if !k.Named {

@@ -2,7 +2,6 @@ package desired
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/pgctrl/pgctrl/pkg/keys"
@@ -34,6 +33,10 @@ func place(l keys.Layout, key string) (*Kind, keys.Ref, *Problem) {
 	switch ref.Family {
 	case keys.Nodes:
 		return registry["nodes"], ref, nameProblem(key, keys.CheckNode(ref.Node))
+	case keys.Hooks:
+		k := registry["hooks"]
+		_, name := ref.Document()
+		return k, ref, nameProblem(key, k.checkName(name))
 	case keys.Defaults:
 		k, p := placeDefault(l, key, ref)
 		return k, ref, p
@@ -65,10 +68,7 @@ func misplacedPart(l keys.Layout, key string, err error) *Problem {
 		return misplaced(key, "", "expected a key under %s, which is where documents are", l.DesiredPrefix())
 	}
 	first, _, _ := strings.Cut(tail, "/")
-	if first == "hooks" {
-		return notSupported(key, "hooks")
-	}
-	known := []string{"nodes", "defaults", "clusters"}
+	known := []string{"nodes", "defaults", "hooks", "clusters"}
 	if hint := near.Hint(first, known); hint != "" {
 		return misplaced(key, hint, "%q is in no known place; the key is ignored", first)
 	}
@@ -77,9 +77,6 @@ func misplacedPart(l keys.Layout, key string, err error) *Problem {
 
 func placeDocument(l keys.Layout, key string, ref keys.Ref) (*Kind, *Problem) {
 	name, doc := ref.Document()
-	if slices.Contains(later, name) {
-		return nil, notSupported(key, name)
-	}
 	k := registry[name]
 	switch {
 	case k == nil || k.Fleet:
@@ -97,14 +94,11 @@ func placeDocument(l keys.Layout, key string, ref keys.Ref) (*Kind, *Problem) {
 
 func placeDefault(l keys.Layout, key string, ref keys.Ref) (*Kind, *Problem) {
 	name, doc := ref.Document()
-	if slices.Contains(later, name) {
-		return nil, notSupported(key, name)
-	}
 	k := registry[name]
 	switch {
 	case k == nil:
 		return nil, misplaced(key, near.Hint(name, clusterKinds()), "unknown document %q; the key is ignored", name)
-	case k.Fleet:
+	case k.Fleet, k.Both:
 		return nil, misplaced(key, "", "%s inherit no defaults; the key is ignored", name)
 	case doc != "" && !k.Inherits:
 		return nil, misplaced(key, "", "expected %s, found one more part; the key is ignored", l.DefaultsDoc(name))
@@ -112,12 +106,4 @@ func placeDefault(l keys.Layout, key string, ref keys.Ref) (*Kind, *Problem) {
 		return k, nameProblem(key, k.checkName(doc))
 	}
 	return k, nil
-}
-
-// notSupported is a document of a later version; it is ignored and blocks nothing.
-func notSupported(key, name string) *Problem {
-	return &Problem{
-		Key: key, Kind: name, Reason: observed.MisplacedKey,
-		Message: fmt.Sprintf("document %q is not supported by this version; the key is ignored", name),
-	}
 }

@@ -51,6 +51,12 @@ func (f *Field) Expects() string {
 		return "an absolute path of plain names"
 	case f.Format == "domain":
 		return `a domain in small letters such as "db.example.org"`
+	case f.Format == "webhook":
+		return `an address such as "https://hooks.example.org/pgctrl", without a login or fragment`
+	case f.Format == "program":
+		return `the name of a program's file such as "page-oncall", without a folder`
+	case f.Format == "event":
+		return `a list of kinds of events such as "leader.changed", "backup.*" or "*"`
 	case f.Format == "url" && f.Type == List:
 		return `a list of base addresses such as "http://10.10.10.10:3100"`
 	case f.Format == "url":
@@ -112,6 +118,9 @@ func (f *Field) within(n int64) bool {
 }
 
 func (f *Field) mismatch(v *value) string {
+	if f.Format == "webhook" && v.shape == text && secretive(v.source) {
+		return fmt.Sprintf("expected %s, found another one", f.Expects())
+	}
 	if f.Format == "url" && v.shape == text && secretive(v.source) {
 		return fmt.Sprintf("expected %s, found one with a login or more than an address in it", f.Expects())
 	}
@@ -289,6 +298,10 @@ func (f *Field) formatted(v *value) (any, string, string) {
 		if base, ok := strings.CutSuffix(v.source, pushPath); ok {
 			return nil, f.mismatch(v), fmt.Sprintf("did you mean %q?", base)
 		}
+	case "webhook":
+		if !webhookURL(v.source) {
+			return nil, f.mismatch(v), ""
+		}
 	case "node":
 		if err := keys.CheckNode(v.source); err != nil {
 			return nil, err.Error(), ""
@@ -313,7 +326,7 @@ func (f *Field) parseList(v *value) (any, string, string) {
 		if wrong != "" {
 			return nil, wrong, hint
 		}
-		if slices.Contains(out, x.(string)) {
+		if slices.Contains(out, x.(string)) && !f.Repeats {
 			return nil, fmt.Sprintf("expected every value once, found %s twice", item.found()), ""
 		}
 		out = append(out, x.(string))

@@ -88,7 +88,7 @@ func (f *Field) typeSchema() object {
 	case ByteSize:
 		return object{"type": "string", "pattern": sizePattern}
 	case List:
-		return object{"type": "array", "uniqueItems": true, "items": f.textSchema()}
+		return object{"type": "array", "uniqueItems": !f.Repeats, "items": f.textSchema()}
 	case Map:
 		return f.mapSchema()
 	}

@@ -73,6 +73,13 @@ func TestSchemaAgreesWithParser(t *testing.T) {
 		{"backup", "schedule.full: daily", false},
 		{"backup", "retention: {full: 0}", false},
 		{"backup", "compress: bz2", false},
+		{"hooks", "events: [leader.*]\nwebhook: {url: \"https://hooks.example.org/?a=b\"}", true},
+		{"hooks", "command: {program: page, arguments: [-v, -v]}\nbefore: [restart]", true},
+		{"hooks", "webhook: {url: \"https://me:secret@hooks.example.org\"}", false},
+		{"hooks", "webhook: {url: \"ftp://hooks.example.org\"}", false},
+		{"hooks", "command: {program: /bin/sh}", false},
+		{"hooks", "filter: {severity: loud}", false},
+		{"hooks", "before: [backup]", false},
 	} {
 		var value any
 		if err := yaml.Unmarshal([]byte(c.text), &value); err != nil {

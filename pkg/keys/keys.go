@@ -301,6 +301,13 @@ const (
 	RestoreS3Secret   = "restore-s3-secret"
 )
 
+// hookSecret is how the names of hooks' keys begin.
+const hookSecret = "hook-"
+
+// HookSecret is the name of the key that a hook's webhooks are signed with, among the secrets of
+// its cluster, or of Fleet.
+func HookSecret(hook string) string { return hookSecret + hook }
+
 // TLSSecrets is the range of a cluster's certificates.
 func (l Layout) TLSSecrets(cluster string) string { return l.root("secrets", cluster, tlsSecrets, "") }
 

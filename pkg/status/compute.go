@@ -69,6 +69,7 @@ func Compute(in Input) ClusterStatus {
 	c.hosts()
 	c.leadership()
 	c.misplaced()
+	c.hooks()
 	c.server()
 	c.store()
 	c.count(unfinished)

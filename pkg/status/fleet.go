@@ -72,7 +72,8 @@ func FleetConditions(in Input) []Condition {
 		add("", c)
 	}
 	nodes, problems := desired.Nodes(in.Snapshot, in.Layout)
-	for _, p := range append(problems, desired.Misplaced(in.Snapshot, in.Layout)...) {
+	_, hooks := desired.FleetHooks(in.Snapshot, in.Layout)
+	for _, p := range append(append(problems, hooks...), desired.Misplaced(in.Snapshot, in.Layout)...) {
 		add("", p.Condition())
 	}
 	for _, c := range serverNotes(in) {

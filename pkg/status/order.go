@@ -33,6 +33,9 @@ var urgency = []observed.Reason{
 // what a host refuses of them is for people to know, and the cluster is Ready all the same.
 var aside = []string{topology.Monitor, "log", topology.Backup}
 
+// Hooks is the concern of what is wrong with hooks.
+const Hooks = "hooks"
+
 // Aside reports whether the condition is about such a concern.
 func (c Condition) Aside() bool { return slices.Contains(aside, c.Concern) }
 
@@ -45,6 +48,9 @@ var refusedAside = []observed.Reason{
 // Blocking reports whether the condition stands between the cluster and Ready. A
 // freeze does once something waits for its end: what was asked for is not in force.
 func (c Condition) Blocking() bool {
+	if c.Concern == Hooks {
+		return false // nothing of the cluster waits for who is told of it
+	}
 	return c.Bad() && !slices.Contains(notes, c.Reason) && !(c.Aside() && slices.Contains(refusedAside, c.Reason))
 }
 

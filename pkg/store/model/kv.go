@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"slices"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -126,14 +127,19 @@ func (s *Server) rangeAt(r *pb.RangeRequest, current tree.Tree[*mvccpb.KeyValue]
 		keys = s.roots[r.Revision-s.first]
 	}
 	out := &pb.RangeResponse{Header: s.header()}
+	limit := r.Limit
+	if r.SortTarget == pb.RangeRequest_MOD {
+		limit = 0 // which ones are first is known when all of them are
+	}
 	for key, e := range keys.From(string(r.Key)) {
 		if !within(key, r.Key, r.RangeEnd) {
 			break
 		}
 		out.Count++
 		switch {
+		case e.ModRevision < r.MinModRevision:
 		case r.CountOnly:
-		case r.Limit > 0 && int64(len(out.Kvs)) == r.Limit:
+		case limit > 0 && int64(len(out.Kvs)) == limit:
 			out.More = true
 		case r.KeysOnly:
 			out.Kvs = append(out.Kvs, &mvccpb.KeyValue{
@@ -141,6 +147,12 @@ func (s *Server) rangeAt(r *pb.RangeRequest, current tree.Tree[*mvccpb.KeyValue]
 			})
 		default:
 			out.Kvs = append(out.Kvs, e)
+		}
+	}
+	if r.SortTarget == pb.RangeRequest_MOD {
+		slices.SortStableFunc(out.Kvs, func(a, b *mvccpb.KeyValue) int { return cmp.Compare(a.ModRevision, b.ModRevision) })
+		if r.Limit > 0 && int64(len(out.Kvs)) > r.Limit {
+			out.Kvs, out.More = out.Kvs[:r.Limit], true
 		}
 	}
 	return out, nil

@@ -39,6 +39,8 @@ func Run(t *testing.T, open func(t *testing.T) Backend) {
 		"lease expires":                  testLeaseExpires,
 		"lease leaves a rewritten key":   testLeaseDetach,
 		"list is one moment":             testListPages,
+		"since a revision":               testSince,
+		"hear":                           testHear,
 		"prefix ends with a slash":       testPrefix,
 		"commit under guards":            testGuards,
 		"guard is on ModRevision":        testABA,

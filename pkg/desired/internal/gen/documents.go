@@ -20,18 +20,23 @@ type sample struct {
 	base []string
 	// with is what a field needs beside it, by its path.
 	with map[string][]string
+	// instead is what a field needs in place of base, by its path.
+	instead map[string][]string
 }
 
 // store is what a backup in an object store needs.
 var store = []string{"repository=s3", "s3.endpoint=s3.example.org", "s3.bucket=pg-backups"}
 
+// command is what a hook with a command needs.
+var command = []string{"events=[leader.changed]", "command.program=page-oncall"}
+
 var samples = map[string]sample{
-	"backup": {"", nil, map[string][]string{
+	"backup": {with: map[string][]string{
 		"s3.endpoint": {"repository=s3", "s3.bucket=pg-backups"}, "s3.bucket": {"repository=s3", "s3.endpoint=s3.example.org"},
 		"s3.region": store, "s3.uri_style": store, "s3.ca_file": store, "s3.verify_tls": store,
 		"repository": store[1:],
 	}},
-	"restore": {"", []string{"stanza=pg-test", "folder=/var/lib/pgbackrest/pg-test-272f20c8"}, map[string][]string{
+	"restore": {base: []string{"stanza=pg-test", "folder=/var/lib/pgbackrest/pg-test-272f20c8"}, with: map[string][]string{
 		"repository":  {"s3.endpoint=s3.example.org", "s3.bucket=pg-backups"},
 		"target.type": {"target.value=2026-11-26 12:30:00+00"}, "target.value": {"target.type=time"},
 	}},
@@ -39,15 +44,18 @@ var samples = map[string]sample{
 	"users":     {name: "app"},
 	"dns":       {},
 	"freeze":    {base: []string{"until=2026-01-31T18:30:00Z"}},
-	"hba": {"app", []string{"addresses=[10.20.0.0/16]"}, map[string][]string{
+	"hba": {name: "app", base: []string{"addresses=[10.20.0.0/16]"}, with: map[string][]string{
 		"options": {"type=hostssl", "method=cert"},
+	}},
+	"hooks": {name: "page", base: []string{"events=[leader.changed]", "webhook.url=https://hooks.example.org/pgctrl"}, instead: map[string][]string{
+		"command.program": {"events=[leader.changed]"}, "command.arguments": command, "command.on": command,
 	}},
 	"log":       {},
 	"members":   {name: "pg-test-3", base: []string{"node=pg3"}},
 	"monitor":   {},
 	"pgbouncer": {},
-	"nodes":     {"pg1", []string{"address=10.10.10.11"}, map[string][]string{"clusters": {"roles=[proxy]"}}},
-	"postgres": {"", nil, map[string][]string{
+	"nodes":     {name: "pg1", base: []string{"address=10.10.10.11"}, with: map[string][]string{"clusters": {"roles=[proxy]"}}},
+	"postgres": {with: map[string][]string{
 		"tls_certificate": {"tls=allow", "tls_key=/etc/ssl/pg-test/server.key"},
 		"tls_key":         {"tls=allow", "tls_certificate=/etc/ssl/pg-test/server.crt"},
 		"tls_authority":   {"tls=allow"}, "tls_names": {"tls=allow"},
@@ -131,7 +139,9 @@ func kind(b *strings.Builder, k *desired.Kind) {
 		fmt.Fprintf(b, ". The name is %s", k.NameRule())
 	}
 	b.WriteString(".\n")
-	if !k.Fleet {
+	if k.Both {
+		fmt.Fprintf(b, "For every cluster: %s. Defaults there are none.\n", code(keys.Default.FleetHook("<name>")))
+	} else if !k.Fleet {
 		fmt.Fprintf(b, "Defaults for every cluster: %s", code(keys.Default.DefaultsDoc(k.Name)))
 		if k.Inherits {
 			fmt.Fprintf(b, "; what is under %s exists in every cluster", code(keys.Default.DefaultsDoc(k.Name+"/<name>")))
@@ -175,8 +185,12 @@ func example(k *desired.Kind, f desired.Field) (set, put string) {
 	case k.Named:
 		document += "/" + s.name
 	}
+	base := s.base
+	if other, ok := s.instead[f.Path]; ok {
+		base = other
+	}
 	set = strings.Join(slices.Concat([]string{"pgctrl set", scope, document}, s.with[f.Path], []string{f.Argument()}), " ")
-	return set, fmt.Sprintf("etcdctl put %s '%s'", k.Key(keys.Default, cluster, s.name), flow(f, slices.Concat(s.base, s.with[f.Path], []string{f.Example})))
+	return set, fmt.Sprintf("etcdctl put %s '%s'", k.Key(keys.Default, cluster, s.name), flow(f, slices.Concat(base, s.with[f.Path], []string{f.Example})))
 }
 
 // flow is assignments as a mapping on one line; the last is of field f, and takes
