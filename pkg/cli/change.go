@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/user"
 	"sort"
+	"strconv"
 	"strings"
 	"time"
 
@@ -201,10 +202,14 @@ func from(getenv func(string) string) string {
 }
 
 // cause is the event that a command is run for, when a hook's program runs it: pgagent gives
-// programs PGCTRL_CAUSE. What does not look like an event's name is somebody's own variable.
+// programs PGCTRL_CAUSE, with how many hooks lie before it (+n). What does not look like an event's name is somebody's own variable.
 func cause(getenv func(string) string) string {
 	said := getenv("PGCTRL_CAUSE")
 	cluster, id, _ := strings.Cut(said, "/")
+	id, hops, counted := strings.Cut(id, "+")
+	if n, err := strconv.Atoi(hops); counted && (err != nil || n < 1 || strconv.Itoa(n) != hops) {
+		return ""
+	}
 	if _, err := events.ParseID(id); err != nil || cluster != events.Fleet && keys.CheckCluster(cluster) != nil {
 		return ""
 	}

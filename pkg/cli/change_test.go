@@ -5,7 +5,8 @@ import "testing"
 // TestCauseIsAnEventsName, and anything else in the variable is not taken for one.
 func TestCauseIsAnEventsName(t *testing.T) {
 	for said, want := range map[string]string{
-		"pg-test/42-0": "pg-test/42-0", "_fleet/7-12": "_fleet/7-12",
+		"pg-test/42-0": "pg-test/42-0", "_fleet/7-12": "_fleet/7-12", "pg-test/42-0+2": "pg-test/42-0+2",
+		"pg-test/42-0+": "", "pg-test/42-0+0": "", "pg-test/42-0+02": "", "pg-test/42-0+x": "",
 		"": "", "42-0": "", "pg-test/": "", "pg-test/42": "", "pg-test/42-0\nx": "", "pg-test/042-0": "", "Pg/42-0": "", "_node/42-0": "", "a/b/42-0": "",
 	} {
 		got := cause(func(name string) string {

@@ -2,12 +2,14 @@ package delivery
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
 
 	"github.com/pgctrl/pgctrl/pkg/desired"
 	"github.com/pgctrl/pgctrl/pkg/events"
+	"github.com/pgctrl/pgctrl/pkg/hooks"
 )
 
 // command has a program run for each event.
@@ -19,13 +21,20 @@ type command struct {
 
 func (c *command) close() {}
 
+// attemptIn is the attempt that a body is of.
+func attemptIn(body []byte) int {
+	var b hooks.Body
+	_ = json.Unmarshal(body, &b) // it is our own
+	return b.Attempt
+}
+
 // send implements sender.
 func (c *command) send(ctx context.Context, e events.Event, body, _ []byte) *failed {
 	if c.commander == nil {
 		return &failed{text: "this server runs no commands"}
 	}
 	err := c.commander.Run(ctx, Order{
-		Hook: c.hook.Name, Scope: c.scope, Cluster: e.Cluster, ID: e.ID, On: c.hook.Command.On,
+		Hook: c.hook.Name, Scope: c.scope, Cluster: e.Cluster, ID: e.ID, Kind: string(e.Kind), Attempt: attemptIn(body), On: c.hook.Command.On,
 		Program: c.hook.Command.Program, Arguments: c.hook.Command.Arguments, Input: body, Timeout: time.Duration(c.hook.Timeout),
 	})
 	switch {

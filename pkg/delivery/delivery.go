@@ -27,7 +27,9 @@ type Order struct {
 	// Hook is the name of the hook, and Scope the cluster that it belongs to or keys.Fleet.
 	Hook, Scope string
 	// Cluster and ID are the event's; Cluster may be keys.Fleet, which has no primary.
-	Cluster, ID string
+	Cluster, ID, Kind string
+	// Attempt counts how often the event was given to the hook, from 1.
+	Attempt int
 	// On is a node, or desired.CommandOnPrimary.
 	On        string
 	Program   string

@@ -42,6 +42,9 @@ const (
 	HeaderHook      = "Pgctrl-Hook"
 	HeaderTimestamp = "Pgctrl-Timestamp"
 	HeaderSignature = "Pgctrl-Signature"
+	// HeaderCause is what a receiver gives pgctrl commands that it runs as PGCTRL_CAUSE, so that
+	// what they change is known to follow from the event.
+	HeaderCause = "Pgctrl-Cause"
 )
 
 // Headers are those of one attempt. Without a secret there is no signature.
@@ -50,6 +53,7 @@ func Headers(hook, version string, e events.Event, now time.Time, body, secret [
 	out := map[string]string{
 		"Content-Type": "application/json", "User-Agent": "pgctrl/" + version,
 		HeaderEvent: string(e.Kind), HeaderEventID: e.Cluster + "/" + e.ID, HeaderHook: hook, HeaderTimestamp: stamp,
+		HeaderCause: cause(e),
 	}
 	if len(secret) > 0 {
 		out[HeaderSignature] = Sign(secret, stamp, body)
@@ -64,4 +68,14 @@ func Sign(secret []byte, stamp string, body []byte) string {
 	m.Write([]byte(stamp + "."))
 	m.Write(body)
 	return "v1=" + hex.EncodeToString(m.Sum(nil))
+}
+
+// cause is the event's name, behind which stands how many hooks lie between what follows from it
+// and something that no hook did, where it is not the first.
+func cause(e events.Event) string {
+	name := e.Cluster + "/" + e.ID
+	if e.Hops > 0 {
+		name += "+" + strconv.Itoa(e.Hops+1)
+	}
+	return name
 }

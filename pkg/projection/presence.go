@@ -59,6 +59,3 @@ func (m *moment) server(ref keys.Ref, c Change) {
 	}
 	m.add(e)
 }
-
-// delivery tells when a hook's receiver does not take events, does again, and what was given up.
-func (m *moment) delivery(keys.Ref, Change) {}

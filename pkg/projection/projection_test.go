@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/pgctrl/pgctrl/pkg/events"
+	"github.com/pgctrl/pgctrl/pkg/hooks"
 	"github.com/pgctrl/pgctrl/pkg/keys"
 	"github.com/pgctrl/pgctrl/pkg/kv"
 	"github.com/pgctrl/pgctrl/pkg/observed"
@@ -197,6 +198,16 @@ func TestEvents(t *testing.T) {
 		{"another server leads", []Change{change(l.ElectionKey(), nil, "infra2"), change(l.ServerKey("infra1"), `{}`, nil)},
 			`500-0 server.leads info cluster=_fleet to=infra2: the server infra2 plans
 500-1 server.lost warning cluster=_fleet subject=infra1: the server infra1 is away`},
+		{"a receiver fails", []Change{change(l.DeliveryState("c", "page"), hooks.State{Created: 9}, hooks.State{Created: 9, FailingSince: &seen, Error: "connection refused"})},
+			`500-0 hook.failing warning cluster=c subject=hooks/page: hook page does not take events: connection refused`},
+		{"and fails on", []Change{change(l.DeliveryState("c", "page"), hooks.State{FailingSince: &seen, Attempt: 1}, hooks.State{FailingSince: &seen, Attempt: 2})}, ``},
+		{"and takes them", []Change{change(l.DeliveryState(keys.Fleet, "page"), hooks.State{FailingSince: &seen}, hooks.State{})},
+			`500-0 hook.back info cluster=_fleet subject=hooks/page: hook page takes events again`},
+		{"hooks in a circle", []Change{change(l.DeliveryState("c", "page"), hooks.State{}, hooks.State{Reason: hooks.Loop})},
+			`500-0 hook.failing warning cluster=c subject=hooks/page reason=Loop: hook page: hooks cause events for one another, and those after the third are not delivered`},
+		{"an event is given up", []Change{change(l.DeadLetter("c", "page", "c.77-0"), nil, hooks.Letter{Hook: "page", Attempts: 9, Error: "500"})},
+			`500-0 hook.dead warning cluster=c subject=hooks/page cause=77-0: hook page: event c.77-0 was given up after 9 attempts: 500`},
+		{"what is asked for again", []Change{change(l.Redelivery("c", "page", "c.77-0"), nil, hooks.Again{})}, ``},
 		{"what nobody knows", []Change{change("/pgctrl/elsewhere", nil, "x"), change(l.PrimaryKey("c"), nil, "not JSON"), change(l.ObservedKey("n1", "c", "vip"), nil, "not JSON")}, ``},
 	} {
 		p := New(l, []string{l.ObservedKey("n1", "c", "postgres"), l.ObservedKey("n1", "d", "postgres"), l.ObservedKey("n1", "e", "haproxy")})

@@ -151,7 +151,7 @@ func (s *server) plan(ctx context.Context, client *store.Client) error {
 	e, err := engine.New(engine.Options{
 		Client: client, Layout: s.Layout, Controllers: s.Controllers, Concerned: all.Concerned, Log: s.Log,
 		Registry: metrics, ID: s.ID, Version: version.String(),
-		Beside: []func(context.Context, *store.Leadership){stream.Lead},
+		Beside: []func(context.Context, *store.Leadership){stream.Lead, s.deliver(client)},
 	})
 	if err != nil {
 		return fmt.Errorf("set up controllers: %w", err)

@@ -2,6 +2,7 @@ package hookcmd
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -48,8 +49,22 @@ func environment(o Order, node, path string) []string {
 	return []string{
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8",
 		"PGCTRL_HOOK=" + o.Hook, "PGCTRL_EVENT_ID=" + o.EventID, "PGCTRL_EVENT_KIND=" + o.Kind,
-		"PGCTRL_CLUSTER=" + o.Cluster, "PGCTRL_NODE=" + node, "PGCTRL_CAUSE=" + o.EventID, "PGCTRL_PROGRAM=" + path,
+		"PGCTRL_CLUSTER=" + o.Cluster, "PGCTRL_NODE=" + node, "PGCTRL_CAUSE=" + causeFor(o), "PGCTRL_PROGRAM=" + path,
 	}
+}
+
+// causeFor is what pgctrl notes of the changes that the program makes: the event, and how many hooks
+// lie between those changes and something that no hook did.
+func causeFor(o Order) string {
+	var body struct {
+		Event struct {
+			Hops int `json:"hops"`
+		} `json:"event"`
+	}
+	if json.Unmarshal(o.Event, &body) != nil || body.Event.Hops < 1 {
+		return o.EventID
+	}
+	return fmt.Sprintf("%s+%d", o.EventID, body.Event.Hops+1)
 }
 
 // Run runs the program and returns when it and its process group have ended. log, which may be nil, gets
