@@ -79,6 +79,15 @@ func leadsTo(ctx context.Context, t *testing.T, nodes []*lab.Host, name string, 
 	}))
 }
 
+// byHand does on a host what its agent undoes, which may come in between: systemd then cancels
+// the rest of it.
+func byHand(ctx context.Context, t *testing.T, h *lab.Host, argv ...string) {
+	t.Helper()
+	if _, err := h.Exec(ctx, argv...); err != nil && !strings.Contains(err.Error(), " canceled.") {
+		t.Fatal(err)
+	}
+}
+
 // replicasOf are the addresses of all nodes but the primary's.
 func replicasOf(primary string) []string {
 	var out []string

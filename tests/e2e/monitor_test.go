@@ -212,7 +212,7 @@ func TestR9ExportersComeBack(t *testing.T) {
 	statusReady(ctx, t)
 	back := func(h *lab.Host, port string, act ...string) {
 		t.Helper()
-		must[string](t)(h.Exec(ctx, act...))
+		byHand(ctx, t, h, act...)
 		start := time.Now()
 		ok(t, fleet.Until(ctx, 5*time.Second, strings.Join(act, " ")+" to be undone", func(ctx context.Context) error {
 			_, err := h.Exec(ctx, "curl", "-sf", "-m", "1", "-o", "/dev/null", "http://127.0.0.1:"+port+"/")

@@ -58,7 +58,7 @@ func TestR1NamesFollowWithoutControllers(t *testing.T) {
 	must[string](t)(hosts.Infra.Exec(ctx, "sh", "-c", "echo 10.9.9.9 "+cluster+suffix+" >/etc/pgctrl/hosts.d/"+cluster))
 	leadsTo(ctx, t, nodes, cluster+suffix, time.Second, hosts.Node(from).IP)
 	// Stopped and disabled it is back.
-	must[string](t)(hosts.Infra.Exec(ctx, "systemctl", "disable", "--now", "dnsmasq"))
+	byHand(ctx, t, hosts.Infra, "systemctl", "disable", "--now", "dnsmasq")
 	leadsTo(ctx, t, nodes, cluster+suffix, 5*time.Second, hosts.Node(from).IP)
 	ok(t, fleet.Until(ctx, 5*time.Second, "dnsmasq to be enabled", func(ctx context.Context) error {
 		_, err := hosts.Infra.Exec(ctx, "systemctl", "is-enabled", "dnsmasq")
