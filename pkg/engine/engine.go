@@ -32,6 +32,9 @@ type Options struct {
 	Log       *zap.Logger
 	// Registry receives the metrics; nil keeps them to itself.
 	Registry prometheus.Registerer
+	// Beside run beside the controllers for as long as this engine leads. Each returns soon after
+	// its context has ended, which an order to stop does a moment before leadership does.
+	Beside []func(ctx context.Context, l *store.Leadership)
 	// ID is the leader's name in etcd, and Version this program's: an engine older
 	// than the newest that wrote to this etcd does not campaign.
 	ID, Version string

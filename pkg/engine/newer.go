@@ -15,8 +15,20 @@ var errOlder = errors.New("a newer pgctrl has written to this etcd")
 // while this one waits ends the waiting: what that one wrote may mean what this one
 // can't know. One that leads already goes on; its successor will be the newer one.
 func (e *Engine) campaignOnce(ctx context.Context) error {
-	waiting, stop := context.WithCancelCause(ctx)
+	waiting, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(nil)
+	var beside companions
+	ordered := make(chan struct{})
+	unhook := context.AfterFunc(ctx, func() {
+		defer close(ordered)
+		beside.wait()
+		stop(context.Cause(ctx))
+	})
+	defer func() {
+		if !unhook() {
+			<-ordered
+		}
+	}()
 	won := make(chan struct{})
 	watched := make(chan struct{})
 	go func() {
@@ -46,9 +58,11 @@ func (e *Engine) campaignOnce(ctx context.Context) error {
 	}
 	// The mirror may have been behind the one who won and introduced itself before.
 	if e.bulk.Sync(l.Context()) == nil && !e.outdated() {
+		beside.start(ctx, l, e.o.Beside)
 		e.lead(l)
 	}
 	e.resign(ctx, l)
+	beside.running.Wait()
 	return nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"cmp"
 	"fmt"
 	"github.com/pgctrl/pgctrl/pkg/keys"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -112,4 +113,13 @@ func (id ID) String() string { return fmt.Sprintf("%d-%d", id.Revision, id.N) }
 // Compare orders events as they happened.
 func (id ID) Compare(o ID) int {
 	return cmp.Or(cmp.Compare(id.Revision, o.Revision), cmp.Compare(id.N, o.N))
+}
+
+// Sort orders events as they happened.
+func Sort(list []Event) {
+	slices.SortStableFunc(list, func(a, b Event) int {
+		x, _ := ParseID(a.ID)
+		y, _ := ParseID(b.ID)
+		return cmp.Or(x.Compare(y), strings.Compare(a.Cluster, b.Cluster))
+	})
 }

@@ -8,7 +8,6 @@ import (
 	"github.com/pgctrl/pgctrl/pkg/near"
 )
 
-
 // Kind is what sort of thing happened: a family and a word, as in leader.changed.
 type Kind string
 

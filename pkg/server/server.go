@@ -26,6 +26,7 @@ import (
 	"github.com/pgctrl/pgctrl/pkg/controllers"
 	"github.com/pgctrl/pgctrl/pkg/controllers/all"
 	"github.com/pgctrl/pgctrl/pkg/engine"
+	"github.com/pgctrl/pgctrl/pkg/eventlog"
 	"github.com/pgctrl/pgctrl/pkg/keys"
 	"github.com/pgctrl/pgctrl/pkg/store"
 	"github.com/pgctrl/pgctrl/pkg/version"
@@ -143,9 +144,14 @@ func (s *server) control(ctx context.Context) error {
 func (s *server) plan(ctx context.Context, client *store.Client) error {
 	metrics := prometheus.NewRegistry()
 	s.engine.Store(metrics)
+	stream, err := eventlog.New(eventlog.Options{Client: client, Layout: s.Layout, Log: s.Log, Registry: metrics})
+	if err != nil {
+		return err
+	}
 	e, err := engine.New(engine.Options{
 		Client: client, Layout: s.Layout, Controllers: s.Controllers, Concerned: all.Concerned, Log: s.Log,
 		Registry: metrics, ID: s.ID, Version: version.String(),
+		Beside: []func(context.Context, *store.Leadership){stream.Lead},
 	})
 	if err != nil {
 		return fmt.Errorf("set up controllers: %w", err)

@@ -45,6 +45,21 @@ func (c *Client) List(ctx context.Context, prefix string) ([]kv.KV, int64, error
 	return out, rev, nil
 }
 
+// ListKeys reads the names of all keys under a prefix, and the revision that they are of.
+func (c *Client) ListKeys(ctx context.Context, prefix string) ([]string, int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	resp, err := c.kv.Get(ctx, prefix, clientv3.WithRange(rangeEnd(prefix)), clientv3.WithKeysOnly())
+	if err != nil {
+		return nil, 0, fmt.Errorf("list the keys of %s: %w", prefix, err)
+	}
+	out := make([]string, 0, len(resp.Kvs))
+	for _, e := range resp.Kvs {
+		out = append(out, string(e.Key))
+	}
+	return out, resp.Header.GetRevision(), nil
+}
+
 // eachAt calls do for every key under prefix, sorted by key, as it was at the given
 // revision; 0 is the newest. It returns that revision, and rpctypes.ErrCompacted when
 // etcd has forgotten it. Two pages at most are in memory at once: etcd reads the next

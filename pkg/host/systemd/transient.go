@@ -63,12 +63,39 @@ func (t Transient) properties() []dbus.Property {
 // ioBestEffort is the kernel's class of disk access in which processes are by default.
 const ioBestEffort = 2
 
-// StartTransient starts a service without a file and waits until its program runs.
+// StartTransient starts a service without a file and waits until its program runs, or has run: one
+// that ends at once, whichever way, was started, and its state says how it ended.
 func (m *Manager) StartTransient(ctx context.Context, t Transient) error {
 	start := func(c *dbus.Conn, ctx context.Context, unit, mode string, ch chan<- string) (int, error) {
 		return c.StartTransientUnitContext(ctx, unit, mode, t.properties(), ch)
 	}
-	return m.job(ctx, "start", t.Unit, start)
+	err := m.job(ctx, "start", t.Unit, start)
+	if err == nil {
+		return nil
+	}
+	if s, asked := m.Status(ctx, t.Unit); asked == nil && s.ran() {
+		return nil
+	}
+	return err
+}
+
+// The exit statuses with which systemd itself says that it could not begin a program
+// (systemd.exec(5), "Process exit codes").
+const (
+	exitsOfSystemd   = 200
+	exitsOfNobodyYet = 250
+)
+
+// ran reports whether a program that has failed was begun at all. systemd says of one that ends
+// before it was looked at only that its start failed.
+func (s State) ran() bool {
+	switch s.Result {
+	case "exit-code":
+		return s.ExitStatus != 0 && (s.ExitStatus < exitsOfSystemd || s.ExitStatus >= exitsOfNobodyYet)
+	case "signal", "core-dump", "oom-kill":
+		return true
+	}
+	return false
 }
 
 // Forget has systemd forget how a unit failed, so that a transient one is gone.

@@ -18,7 +18,8 @@ const batchRevisions = 1000
 // its streams wait on a channel made outside of every synctest bubble, which
 // stops fake time. Like the library's, Watch returns when etcd knows the watch, a
 // watch survives a bad link and goes on where it was, and watches with equal
-// metadata share a stream and its fate. The notice of creation is always sent.
+// metadata share a stream and its fate. The notice of creation is always sent, and so is what a
+// key was before.
 type watcher struct {
 	*conn
 	ctx     context.Context

@@ -22,12 +22,13 @@ func (s *Server) begin() *write { return &write{s: s, keys: s.now()} }
 func (w *write) put(key string, value []byte, leaseID int64) {
 	rev := w.s.rev() + 1
 	e := &mvccpb.KeyValue{Key: []byte(key), Value: value, ModRevision: rev, CreateRevision: rev, Version: 1, Lease: leaseID}
-	if old, ok := w.keys.Get(key); ok {
+	old, ok := w.keys.Get(key)
+	if ok {
 		e.CreateRevision, e.Version = old.CreateRevision, old.Version+1
 		w.s.detach(old)
 	}
 	w.keys = w.keys.Set(key, e)
-	w.events = append(w.events, &mvccpb.Event{Type: mvccpb.Event_PUT, Kv: e})
+	w.events = append(w.events, &mvccpb.Event{Type: mvccpb.Event_PUT, Kv: e, PrevKv: old})
 	if l := w.s.leases[leaseID]; l != nil {
 		l.keys[key] = true
 	}
@@ -41,7 +42,7 @@ func (w *write) delete(key string) bool {
 	w.s.detach(old)
 	w.keys = w.keys.Delete(key)
 	w.events = append(w.events, &mvccpb.Event{
-		Type: mvccpb.Event_DELETE, Kv: &mvccpb.KeyValue{Key: []byte(key), ModRevision: w.s.rev() + 1},
+		Type: mvccpb.Event_DELETE, Kv: &mvccpb.KeyValue{Key: []byte(key), ModRevision: w.s.rev() + 1}, PrevKv: old,
 	})
 	return true
 }

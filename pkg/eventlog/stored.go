@@ -1,0 +1,114 @@
+package eventlog
+
+import (
+	"context"
+	"time"
+
+	"github.com/pgctrl/pgctrl/pkg/events"
+	"github.com/pgctrl/pgctrl/pkg/keys"
+	"github.com/pgctrl/pgctrl/pkg/observed"
+)
+
+// stored knows which events there are, in the order in which they were written, so that none is
+// written twice and the oldest can go. It is used by one goroutine at a time, but for has.
+type stored struct {
+	all      []*entry            // the oldest first; those that are gone are passed over
+	clusters map[string][]*entry // the same by cluster
+	names    map[string]*entry
+	count    int
+}
+
+// entry is a stored event.
+type entry struct {
+	cluster string
+	id      events.ID
+	seen    time.Time
+	gone    bool
+}
+
+// read lists the events that there are.
+func (s *Stream) read(ctx context.Context) (*stored, error) {
+	list, _, err := s.Client.List(ctx, s.Layout.Prefix(keys.Events))
+	if err != nil {
+		return nil, err
+	}
+	var all []events.Event
+	for _, e := range list {
+		ref, err := s.Layout.Parse(e.Key)
+		if err != nil {
+			continue
+		}
+		ev, err := observed.Decode[events.Event](e)
+		if _, named := events.ParseID(ref.Doc); err != nil || named != nil {
+			continue // not ours, and not in the way
+		}
+		all = append(all, events.Event{Cluster: ref.Cluster, ID: ref.Doc, Seen: ev.Seen})
+	}
+	events.Sort(all)
+	out := &stored{clusters: map[string][]*entry{}, names: map[string]*entry{}}
+	out.written(all, nil)
+	return out, nil
+}
+
+func nameOf(e events.Event) string { return e.Cluster + "/" + e.ID }
+
+func (s *stored) has(e events.Event) bool { return s.names[nameOf(e)] != nil }
+
+// written takes in what was written and removed.
+func (s *stored) written(batch []events.Event, gone []*entry) {
+	for _, e := range batch {
+		id, err := events.ParseID(e.ID)
+		if err != nil || s.has(e) {
+			continue
+		}
+		n := &entry{cluster: e.Cluster, id: id, seen: e.Seen}
+		s.all, s.clusters[e.Cluster], s.names[nameOf(e)] = append(s.all, n), append(s.clusters[e.Cluster], n), n
+		s.count++
+	}
+	for _, e := range gone {
+		e.gone = true
+		delete(s.names, e.cluster+"/"+e.id.String())
+		s.count--
+		s.clusters[e.cluster] = present(s.clusters[e.cluster])
+		if len(s.clusters[e.cluster]) == 0 {
+			delete(s.clusters, e.cluster)
+		}
+	}
+	s.all = present(s.all)
+}
+
+// present drops what is gone from the front.
+func present(list []*entry) []*entry {
+	for len(list) > 0 && list[0].gone {
+		list = list[1:]
+	}
+	return list
+}
+
+// tooMuch are events that have to go when a batch comes, most at the most: those of its clusters
+// that are too many or too old, and then the oldest of all.
+func (s *stored) tooMuch(batch []events.Event, now time.Time, most int) (out []*entry) {
+	coming := map[string]int{}
+	for _, e := range batch {
+		coming[e.Cluster]++
+	}
+	chosen := map[*entry]bool{}
+	for cluster, n := range coming {
+		list := s.clusters[cluster]
+		for i, e := range list {
+			if len(out) == most || len(list)-i+n <= MaxPerCluster && now.Sub(e.seen) <= MaxAge {
+				break
+			}
+			chosen[e], out = true, append(out, e)
+		}
+	}
+	for _, e := range s.all {
+		if len(out) >= most || s.count+len(batch)-len(out) <= MaxInAll {
+			break
+		}
+		if !e.gone && !chosen[e] {
+			out = append(out, e)
+		}
+	}
+	return out
+}
