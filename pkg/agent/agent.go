@@ -47,6 +47,7 @@ type Agent struct {
 	notes     atomic.Pointer[[]observed.Condition] // about the host itself
 	looking   atomic.Bool                          // somebody looks at the host
 	noted     noted                                // whoever looks has it
+	hooks     *hooks                               // operators' programs
 
 	mu       sync.Mutex
 	clusters map[string]*cluster
@@ -70,7 +71,7 @@ func New(o Options) (*Agent, error) {
 		keeper: keeper{dir: o.StateDir}, started: time.Now(), machine: machine,
 		admitted: make(chan struct{}), restock: make(chan struct{}, 1), listed: make(chan struct{}), clusters: map[string]*cluster{}, beats: map[string]time.Time{}, noted: noted{},
 	}
-	a.reports = newReporter(a)
+	a.reports, a.hooks = newReporter(a), newHooks(a)
 	if err := o.Registry.Register(newGauges(a)); err != nil {
 		return nil, fmt.Errorf("start agent: %w", err)
 	}
@@ -107,6 +108,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	a.mu.Unlock()
 	wg.Go(func() { a.reports.run(ctx) })
+	wg.Go(func() { a.hooks.run(ctx) })
 	wg.Go(func() { a.watchStore(ctx) })
 	var gone sync.WaitGroup
 	wg.Go(func() { a.join(ctx, presence, &gone) })

@@ -35,6 +35,8 @@ type Host struct {
 	// this host does not.
 	Scratch Scratch
 	InPlace InPlace
+	// Hooks runs the programs of operators that hooks name; nil: this host runs none.
+	Hooks Hooks
 	// ArchiveWords is what archiving last said that went wrong, empty when that is not known;
 	// nil: nobody says.
 	ArchiveWords func(cluster string) string

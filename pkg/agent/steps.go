@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"errors"
-	"strings"
 	"sync"
 	"time"
 
@@ -36,6 +35,10 @@ func (a *Agent) stepAsked(ch store.Change) {
 		return
 	}
 	s, err := observed.Decode[plan.Step](*ch.New)
+	if err == nil && s.Act == plan.ActHook {
+		a.hooks.asked(*ch.New, s)
+		return
+	}
 	a.mu.Lock()
 	c := a.clusters[s.Cluster]
 	a.mu.Unlock()
@@ -74,13 +77,9 @@ func (c *cluster) stepLoop(ctx context.Context) {
 type stepper struct {
 	*cluster
 	plan.Step
-	id     string // its name below the node's steps
-	client *store.Client
-	asked  kv.KV
-	gone   <-chan struct{} // closed when it is withdrawn; nil: nobody heeds that
-	result string          // the result's key
-	rev    int64           // its mod revision
-	last   observed.StepResult
+	reply
+	id   string          // its name below the node's steps
+	gone <-chan struct{} // closed when it is withdrawn; nil: nobody heeds that
 }
 
 func (c *cluster) step(ctx context.Context, e kv.KV, gone <-chan struct{}) error {
@@ -88,8 +87,7 @@ func (c *cluster) step(ctx context.Context, e kv.KV, gone <-chan struct{}) error
 	if err != nil {
 		return err
 	}
-	id := strings.TrimPrefix(e.Key, c.a.o.Layout.NodeSteps(c.a.o.Node))
-	st := &stepper{cluster: c, Step: s, id: id, gone: gone, client: c.a.client.Load(), asked: e, result: c.a.o.Layout.ResultKey(c.a.o.Node, id)}
+	st := &stepper{cluster: c, Step: s, id: c.a.stepID(e.Key), gone: gone, reply: c.a.replyTo(e, c.log)}
 	old, found, err := st.client.Get(ctx, st.result)
 	if err != nil {
 		return err
@@ -142,16 +140,6 @@ func (s *stepper) begin(ctx context.Context) error {
 		return s.failed(ctx, err)
 	}
 	return s.copying(ctx, own)
-}
-
-// refuse says no while somebody asks: an answer to a step that is gone would stay for ever.
-func (s *stepper) refuse(ctx context.Context, no *observed.StepResult) error {
-	err := s.say(ctx, no, store.ModIs(s.asked.Key, s.asked.ModRevision))
-	var c *store.Conflict
-	if errors.As(err, &c) && c.Key == s.asked.Key {
-		return nil
-	}
-	return err
 }
 
 // judge waits for a fresh view and asks plan.JudgeStep.
@@ -249,30 +237,4 @@ func (s *stepper) failed(ctx context.Context, err error) error {
 		State: observed.StepFailed, Reason: observed.ApplyFailed, Message: "Patroni: " + err.Error(),
 		Next: "journalctl -n 60 -u patroni@" + s.name + " (on " + s.a.o.Node + ")",
 	})
-}
-
-// say writes the result, over the one this process wrote last. etcd may be away for
-// a while, and the answer is worth waiting for.
-func (s *stepper) say(ctx context.Context, r *observed.StepResult, guards ...store.Guard) error {
-	if r == nil {
-		return nil
-	}
-	r.Schema, r.Step = observed.Schema, s.asked.ModRevision
-	guards = append(guards, store.ModIs(s.result, s.rev))
-	for {
-		rev, err := s.client.Commit(ctx, guards, []store.Op{store.Put(s.result, observed.Encode(r))})
-		if err == nil {
-			s.rev, s.last = rev, *r
-			s.log.Info("step", zap.String("key", s.asked.Key), zap.String("state", string(r.State)), zap.String("message", r.Message))
-			return nil
-		}
-		if errors.Is(err, store.ErrConflict) || ctx.Err() != nil || !r.Final() {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(time.Second):
-		}
-	}
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/pgctrl/pgctrl/pkg/desired"
+	"github.com/pgctrl/pgctrl/pkg/events"
 	"github.com/pgctrl/pgctrl/pkg/keys"
 	"github.com/pgctrl/pgctrl/pkg/store"
 )
@@ -31,10 +32,12 @@ type change struct {
 
 // record is what lies beside the documents: who changed them, from where and why.
 type record struct {
-	Schema    int       `json:"schema"`
-	Who       string    `json:"who"`
-	From      string    `json:"from"`
-	Why       string    `json:"why,omitempty"`
+	Schema int    `json:"schema"`
+	Who    string `json:"who"`
+	From   string `json:"from"`
+	Why    string `json:"why,omitempty"`
+	// Cause is the event that a hook's program made the change for, as <cluster>/<id>.
+	Cause     string    `json:"cause,omitempty"`
 	At        time.Time `json:"at"`
 	Documents []string  `json:"documents"`
 }
@@ -140,7 +143,7 @@ func (a *app) commit(ctx context.Context, l *live, c change) (int64, error) {
 	}
 	guards := append([]store.Guard{}, c.guards...)
 	var ops []store.Op
-	r := record{Schema: 1, Who: whoami(a.deps.Getenv), From: from(a.deps.Getenv), Why: c.why, At: a.deps.Now().UTC().Truncate(time.Second)}
+	r := record{Schema: 1, Who: whoami(a.deps.Getenv), From: from(a.deps.Getenv), Why: c.why, Cause: cause(a.deps.Getenv), At: a.deps.Now().UTC().Truncate(time.Second)}
 	for _, key := range sortedKeys(c.writes) {
 		old, _ := l.Get(key) // revision 0: must still not exist
 		guards = append(guards, store.ModIs(key, old.ModRevision))
@@ -195,4 +198,15 @@ func from(getenv func(string) string) string {
 		return client
 	}
 	return "local"
+}
+
+// cause is the event that a command is run for, when a hook's program runs it: pgagent gives
+// programs PGCTRL_CAUSE. What does not look like an event's name is somebody's own variable.
+func cause(getenv func(string) string) string {
+	said := getenv("PGCTRL_CAUSE")
+	cluster, id, _ := strings.Cut(said, "/")
+	if _, err := events.ParseID(id); err != nil || cluster != events.Fleet && keys.CheckCluster(cluster) != nil {
+		return ""
+	}
+	return said
 }

@@ -99,11 +99,11 @@ func (o operation) keepsOne(m status.Member, alone bool, again string) error {
 }
 
 // stepsOf are the steps that commands asked of the cluster, by whether they are over.
-// Those of operations are the server's: it reads what came of them and clears them.
+// Those of operations and hooks are the server's: it reads what came of them and clears them.
 func (l *live) stepsOf(cluster string) (going, over []keys.Ref) {
 	l.eachStep(cluster, func(ref keys.Ref, s plan.Step, final bool) {
 		switch {
-		case s.Operation != "":
+		case s.Operation != "", s.Act == plan.ActHook:
 		case final:
 			over = append(over, ref)
 		default:

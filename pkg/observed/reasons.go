@@ -87,6 +87,9 @@ const (
 	RecoveryFailed        Reason = "RecoveryFailed"
 	VerificationFailed    Reason = "VerificationFailed"
 	VerificationStale     Reason = "VerificationStale"
+	HookRefused           Reason = "HookRefused"
+	HookFailed            Reason = "HookFailed"
+	HookBusy              Reason = "HookBusy"
 )
 
 // Meaning explains every reason in one sentence.
@@ -176,4 +179,7 @@ var Meaning = map[Reason]string{
 	VerificationFailed:    "the newest proof that a backup can be restored failed: it may be that nothing can be restored",
 	VerificationStale:     "that a backup can be restored was proved too long ago, or never",
 	Internal:              "a fault in pgctrl itself; the log has the details",
+	HookRefused:           "a program that a hook names is not in the node's folder of hooks, or others than root could change it; it was not run",
+	HookFailed:            "a program that a hook names ended with another exit code than 0, or was ended",
+	HookBusy:              "a node has too many programs of hooks to run; this one was not, and is asked for again",
 }

@@ -223,9 +223,24 @@ type StepResult struct {
 	// Heartbeat is the row that an act wrote, and Recovered what it restored beside the cluster.
 	Heartbeat *Heartbeat `json:"heartbeat,omitempty"`
 	Recovered *Recovered `json:"recovered,omitempty"`
-	Reason    Reason     `json:"reason,omitempty"`
-	Message   string     `json:"message,omitempty"`
-	Next      string     `json:"next,omitempty"`
+	// Hook is how an operator's program ended; nil: none ran, or that is not known.
+	Hook    *HookRun `json:"hook,omitempty"`
+	Reason  Reason   `json:"reason,omitempty"`
+	Message string   `json:"message,omitempty"`
+	Next    string   `json:"next,omitempty"`
+}
+
+// HookRun is how an operator's program ended.
+type HookRun struct {
+	// Exit is its exit code; -1 when a signal ended it, whose name is Signal then.
+	Exit   int    `json:"exit"`
+	Signal string `json:"signal,omitempty"`
+	// TimedOut: it was ended because its time was over.
+	TimedOut bool `json:"timed_out,omitempty"`
+	// Seconds is how long it ran.
+	Seconds float64 `json:"seconds"`
+	// Output is the beginning of what it wrote to its standard output and error.
+	Output string `json:"output,omitempty"`
 }
 
 // Progress is how far something is, in parts of a whole.

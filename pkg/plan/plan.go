@@ -17,7 +17,7 @@ import (
 
 // Schema is the newest version of the plan format that this program knows. An agent
 // refuses a higher one as a whole and keeps the last good plan.
-const Schema = SchemaRestore
+const Schema = SchemaHooks
 
 // The schemas: each plan has the lowest that can say it, so that a new kind of
 // resource changes no plan that is without it.
@@ -31,6 +31,8 @@ const (
 	SchemaBackup = 5
 	// SchemaRestore are the steps that restore beside a cluster and in its place; no plan needs it.
 	SchemaRestore = 6
+	// SchemaHooks are the steps that run operators' programs; no plan needs it.
+	SchemaHooks = 7
 )
 
 // MaxSize is the largest plan in bytes: a third of etcd's default request limit

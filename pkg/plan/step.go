@@ -45,6 +45,9 @@ const (
 	ActBack Act = "put-back"
 	// ActDiscard removes the directories that a restore in place kept.
 	ActDiscard Act = "discard"
+	// ActHook runs a program of the operator's, because a hook names it. The agent does it and
+	// no cluster, so any node can.
+	ActHook Act = "hook"
 )
 
 // acts are those that this program knows, with the schema that brought them.
@@ -52,6 +55,7 @@ var acts = map[Act]int{
 	ActRestart: SchemaSteps, ActReinit: SchemaSteps, ActStanza: SchemaBackup, ActBackup: SchemaBackup, ActArchive: SchemaBackup,
 	ActPrepare: SchemaRestore, ActAside: SchemaRestore, ActSwap: SchemaRestore, ActLead: SchemaRestore, ActFollow: SchemaRestore,
 	ActBack: SchemaRestore, ActDiscard: SchemaRestore, ActHeartbeat: SchemaRestore, ActVerify: SchemaRestore,
+	ActHook: SchemaHooks,
 }
 
 // SchemaOf is the schema of steps with an act.
@@ -89,6 +93,8 @@ type Step struct {
 	Restore *Restore `json:"restore,omitempty"`
 	// Verify is what an ActVerify and an ActHeartbeat are about.
 	Verify *Verify `json:"verify,omitempty"`
+	// Hook is what an ActHook runs.
+	Hook *Hook `json:"hook,omitempty"`
 	// Operation is the key of the operation that asks; empty: a person's command does.
 	Operation string `json:"operation,omitempty"`
 	// By is who asked.
@@ -107,6 +113,8 @@ func JudgeStep(s Step, own Member, frozen bool, v View, now time.Time) (no *obse
 	switch {
 	case s.Schema > Schema, acts[s.Act] == 0:
 		return refuse(observed.UnsupportedSchema, "upgrade pgagent", "this agent does not know the act %q", s.Act)
+	case s.Act == ActHook:
+		return judgeHook(s, own, v, now, refuse)
 	case !v.fresh(now):
 		return nil, true
 	case s.Store != v.Store || s.UID != v.UID:

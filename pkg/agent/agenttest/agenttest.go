@@ -57,6 +57,7 @@ type Host struct {
 	backups       *Backups
 	inplace       *InPlace
 	scratch       *Scratch
+	hooks         *Hooks
 }
 
 // Assert is one call of Router.Assert.
@@ -75,7 +76,7 @@ func New(machine string) *Host {
 	return &Host{
 		Machine: machine, changed: make(chan struct{}, 1), peers: map[string]patroni.Status{}, answers: map[string]bool{},
 		units: map[string]string{}, differs: map[string][]string{}, configs: map[string]any{}, fail: map[string]error{}, addrs: newAddresses(),
-		pooler: newPooler(), files: map[string]string{}, backups: newBackups(), scratch: s, inplace: newInPlace(s),
+		pooler: newPooler(), files: map[string]string{}, backups: newBackups(), scratch: s, inplace: newInPlace(s), hooks: newHooks(),
 	}
 }
 
@@ -109,7 +110,7 @@ func (h *Host) Wire() agent.Host {
 			h.event("set aside %s", data)
 			return data + ".removed-" + uid, h.fail["set aside"]
 		},
-		Addresses: h.addrs, Patroni: loopback{h}, Acts: acts{h}, InPlace: h.inplace,
+		Addresses: h.addrs, Patroni: loopback{h}, Acts: acts{h}, InPlace: h.inplace, Hooks: h.hooks,
 		Backups: h.backups, BackupRuns: h.backups, Scratch: h.scratch, ArchiveWords: func(string) string { return "[049] no route to host" },
 		ArchiveDropped: func(string) string { return h.backups.droppedNow() },
 		Streams: func(_ string, yes bool) error {

@@ -73,7 +73,7 @@ file (` + config.DefaultFile + `), default. See: pgagent config dump`,
 	}
 	config.AddFlags(root.PersistentFlags())
 	root.AddCommand(a.runCommand(), a.joinCommand(), a.leaveCommand(), a.statusCommand(), a.routeCommand(), a.vipCommand(), a.poolCommand(), a.poolerExporterCommand(), a.replicaCommand(), a.checkCommand(),
-		a.haproxyStateCommand(), a.scratchCommand(), a.configCommand(), a.versionCommand())
+		a.haproxyStateCommand(), a.scratchCommand(), a.hookCommand(), a.configCommand(), a.versionCommand())
 	return root
 }
 

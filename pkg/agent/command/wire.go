@@ -25,6 +25,7 @@ import (
 	"github.com/pgctrl/pgctrl/pkg/host/file"
 	"github.com/pgctrl/pgctrl/pkg/host/files/watch"
 	"github.com/pgctrl/pgctrl/pkg/host/haproxy"
+	"github.com/pgctrl/pgctrl/pkg/host/hookcmd"
 	"github.com/pgctrl/pgctrl/pkg/host/inplace"
 	"github.com/pgctrl/pgctrl/pkg/host/inventory"
 	hostpatroni "github.com/pgctrl/pgctrl/pkg/host/patroni"
@@ -108,6 +109,9 @@ func wire(cfg config.Config, rhythm beat.Beat, log *zap.Logger) (wired, error) {
 			SetAside:  func(_ context.Context, data, uid string) (string, error) { return postgres.SetAside(data, uid) },
 			Addresses: addresses, Patroni: loopback{}, Acts: acts{},
 			InPlace: &inplace.Driver{Systemd: sd},
+			Hooks: hookRuns{hookcmd.New(hookcmd.Options{
+				Dir: cfg.HooksDir, Node: cfg.Node, State: cfg.StateDir + "/hooks", Pgagent: program, Systemd: sd,
+			})},
 			Backups: localBackups{backrest}, BackupRuns: backupRuns{backrest},
 			Scratch: scratchRuns{scratch.New(scratch.Options{Node: cfg.Node, Systemd: sd, Log: log, State: cfg.StateDir + "/scratch"})}, ArchiveWords: backrest.Words, ArchiveDropped: backrest.Dropped,
 			Streams: postgres.SayStreams(plan.StreamsFile),

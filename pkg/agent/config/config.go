@@ -33,6 +33,8 @@ type Config struct {
 	StateDir string
 	Listen   string
 	Socket   string
+	// HooksDir is the folder of the programs that hooks may name.
+	HooksDir string
 	Layout   keys.Layout
 	Log      string
 	LogLevel string
@@ -65,6 +67,7 @@ var settings = []setting{
 	{"state_dir", "/var/lib/pgagent", "where plans are kept for a start without etcd"},
 	{"listen", ":9641", "where /metrics, /healthz and /readyz answer"},
 	{"socket", "/run/pgctrl/agent.sock", "the control socket, for root alone"},
+	{"hooks_dir", "/etc/pgctrl/hooks", "where programs are that hooks may run; root's alone to change"},
 	{"prefix", keys.Default.Root, "prefix of every key of pgctrl"},
 	{"namespace", keys.Default.Patroni, "Patroni's namespace"},
 	{"log", "auto", "json, console, or auto: console on a terminal"},
@@ -143,8 +146,8 @@ func (c *Config) fill(v map[string]string, hostname func() (string, error)) erro
 		}
 		c.found("address", c.Address, from)
 	}
-	c.StateDir, c.Listen, c.Socket = v["state_dir"], v["listen"], v["socket"]
-	for name, path := range map[string]string{"state_dir": c.StateDir, "socket": c.Socket} {
+	c.StateDir, c.Listen, c.Socket, c.HooksDir = v["state_dir"], v["listen"], v["socket"], v["hooks_dir"]
+	for name, path := range map[string]string{"state_dir": c.StateDir, "socket": c.Socket, "hooks_dir": c.HooksDir} {
 		if !filepath.IsAbs(path) {
 			return fmt.Errorf("%s: expected an absolute path, found %q", name, path)
 		}

@@ -32,8 +32,8 @@ func TestFlagsThenEnvironmentThenFileThenDefault(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := map[string]string{"node": c.Node, "listen": c.Listen, "log": c.Log, "level": c.LogLevel, "state": c.StateDir, "address": c.Address}
-	want := map[string]string{"node": "fromfile", "listen": ":2", "log": "console", "level": "debug", "state": "/var/lib/pgagent", "address": "127.0.0.1"}
+	got := map[string]string{"node": c.Node, "listen": c.Listen, "log": c.Log, "level": c.LogLevel, "state": c.StateDir, "hooks": c.HooksDir, "address": c.Address}
+	want := map[string]string{"node": "fromfile", "listen": ":2", "log": "console", "level": "debug", "state": "/var/lib/pgagent", "hooks": "/etc/pgctrl/hooks", "address": "127.0.0.1"}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
 	}
@@ -70,6 +70,7 @@ func TestMistakesAreErrors(t *testing.T) {
 		"no endpoint":   {"endpoints: ''", "at least one URL"},
 		"bad listen":    {"listen: 9641", "such as :9641"},
 		"relative path": {"state_dir: var", "absolute path"},
+		"hooks":         {"hooks_dir: hooks", "hooks_dir: expected an absolute path"},
 		"bad prefix":    {"prefix: pgctrl", "such as /pgctrl"},
 		"bad level":     {"log_level: loud", "one of debug"},
 		"nested":        {"log: {level: info}", "expected a text"},

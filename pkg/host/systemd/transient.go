@@ -27,6 +27,14 @@ type Transient struct {
 	// Watchdog is how long it lives without Feed; it is stopped then, and killed when that
 	// takes longer than StopWithin.
 	Watchdog, StopWithin time.Duration
+	// RuntimeMax is how long it may run at most, MemoryMax how many bytes all of its processes
+	// may have and TasksMax how many those are; 0: as long, and as many, as it wants.
+	RuntimeMax          time.Duration
+	MemoryMax, TasksMax uint64
+	// Whole: when it is stopped, all of its processes are told to end and not only the main one.
+	Whole bool
+	// Privileged: it may run programs that give it other privileges, such as sudo.
+	Privileged bool
 	// Sandbox is what it may not do; nil: what its user may, it may.
 	Sandbox *Sandbox
 }
@@ -35,7 +43,12 @@ type Transient struct {
 // the host's makes it another unit on another host.
 func (t Transient) properties() []dbus.Property {
 	p := func(name string, v any) dbus.Property { return dbus.Property{Name: name, Value: godbus.MakeVariant(v)} }
-	return append([]dbus.Property{
+	// The program ends its helpers by itself; what is left after it is killed.
+	kill := "mixed"
+	if t.Whole {
+		kill = "control-group"
+	}
+	out := append([]dbus.Property{
 		dbus.PropDescription(t.Description),
 		dbus.PropType("exec"), // a program or user that is not there is an error of the start
 		dbus.PropExecStart(t.Args, false),
@@ -47,9 +60,8 @@ func (t Transient) properties() []dbus.Property {
 		p("IOSchedulingPriority", int32(t.IOPriority)),
 		p("CPUWeight", t.Weight),
 		p("IOWeight", t.Weight),
-		p("NoNewPrivileges", true),
-		// The program ends its helpers by itself; what is left after it is killed.
-		p("KillMode", "mixed"),
+		p("NoNewPrivileges", !t.Privileged),
+		p("KillMode", kill),
 		p("TimeoutStopUSec", uint64(t.StopWithin.Microseconds())),
 		p("TimeoutAbortUSec", uint64(t.StopWithin.Microseconds())),
 		p("WatchdogUSec", uint64(t.Watchdog.Microseconds())),
@@ -58,6 +70,16 @@ func (t Transient) properties() []dbus.Property {
 		// The helpers of a database are not what the kernel should kill first or last.
 		p("OOMScoreAdjust", int32(200)),
 	}, t.Sandbox.properties()...)
+	if t.RuntimeMax > 0 {
+		out = append(out, p("RuntimeMaxUSec", uint64(t.RuntimeMax.Microseconds())))
+	}
+	if t.MemoryMax > 0 {
+		out = append(out, p("MemoryMax", t.MemoryMax))
+	}
+	if t.TasksMax > 0 {
+		out = append(out, p("TasksMax", t.TasksMax))
+	}
+	return out
 }
 
 // ioBestEffort is the kernel's class of disk access in which processes are by default.
