@@ -133,7 +133,7 @@ func (t *term) change(ctx context.Context, c store.Change) {
 		return
 	}
 	ctx, t.open[n] = context.WithCancel(ctx)
-	s := &session{term: t, key: c.New.Key, created: c.New.CreateRevision, revision: c.New.ModRevision, verdict: v}
+	s := &session{term: t, key: c.New.Key, created: c.New.CreateRevision, revision: c.New.ModRevision, question: v, verdict: v}
 	t.group.Go(func() { s.run(ctx) })
 }
 

@@ -3,7 +3,6 @@ package arbiter
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -57,7 +56,7 @@ func (s *session) attempt(ctx context.Context, h verdicts.Hook) (a verdicts.Answ
 		}
 	}()
 	// The document is read each time: it may be put right while somebody waits.
-	e, there, err := s.Client.Get(ctx, h.Key(s.Layout, s.verdict.Cluster))
+	e, there, err := s.Client.Get(ctx, h.Key(s.Layout, s.question.Cluster))
 	if err != nil {
 		return verdicts.Failing(err.Error())
 	}
@@ -67,26 +66,26 @@ func (s *session) attempt(ctx context.Context, h verdicts.Hook) (a verdicts.Answ
 		return verdicts.Answer{State: verdicts.Allowed, Message: "its document is gone"}
 	case doc == nil:
 		return verdicts.Failing("its document can't be used")
-	case !doc.Enabled || !slices.Contains(doc.Before, s.verdict.Operation):
+	case !doc.Enabled || !slices.Contains(doc.Before, s.question.Operation):
 		return verdicts.Answer{State: verdicts.Allowed, Message: "its document does not want to be asked any more"}
 	}
 	scope := hooks.Scope(s.Layout, doc)
-	question := s.verdict.Ask(h, scope)
-	body, err := json.Marshal(question)
+	q := s.question.Ask(h, scope)
+	body, err := json.Marshal(q)
 	if err != nil {
 		return verdicts.Failing(err.Error())
 	}
+	if doc.Webhook.URL == "" {
+		return s.program(ctx, doc, h, body) // whose time begins when its node does
+	}
 	ctx, cancel := context.WithTimeout(ctx, doc.Span())
 	defer cancel()
-	if doc.Webhook.URL == "" {
-		return s.program(ctx, doc, h, body)
-	}
 	secret, _, err := s.Client.Get(ctx, s.Layout.Secret(scope, keys.HookSecret(doc.Name)))
 	if err != nil {
 		return verdicts.Failing(err.Error())
 	}
 	r, err := delivery.Question(ctx, doc, s.Version, body, secret.Value, func(secret []byte) map[string]string {
-		return question.Headers(s.Version, time.Now(), body, secret)
+		return q.Headers(s.Version, time.Now(), body, secret)
 	})
 	if err != nil {
 		return verdicts.Failing(err.Error())
@@ -97,12 +96,12 @@ func (s *session) attempt(ctx context.Context, h verdicts.Hook) (a verdicts.Answ
 // program has a command hook's program run.
 func (s *session) program(ctx context.Context, doc *desired.Hook, h verdicts.Hook, body []byte) verdicts.Answer {
 	out, err := s.programs.Run(ctx, hookrun.Order{
-		Cluster: s.verdict.Cluster, Hook: doc.Name, Node: doc.Command.On, Program: doc.Command.Program, Arguments: doc.Command.Arguments,
-		Event: body, EventID: s.verdict.Cluster + "/" + s.verdict.ID, Kind: "before." + s.verdict.Operation,
+		Cluster: s.question.Cluster, Hook: doc.Name, Node: doc.Command.On, Program: doc.Command.Program, Arguments: doc.Command.Arguments,
+		Event: body, EventID: s.question.Cluster + "/" + s.question.ID, Kind: "before." + s.question.Operation,
 		Timeout: doc.Span(), Attempt: h.Tries + 1,
 	})
 	switch {
-	case errors.Is(ctx.Err(), context.DeadlineExceeded) && err != nil, err == nil && out.TimedOut:
+	case err == nil && out.TimedOut:
 		return verdicts.Failing(fmt.Sprintf("%s did not end within %s", doc.Command.Program, doc.Timeout))
 	case err != nil:
 		return verdicts.Failing(err.Error())

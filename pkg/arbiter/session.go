@@ -18,6 +18,7 @@ type session struct {
 	*term
 	key               string
 	created, revision int64
+	question          verdicts.Verdict // as it was found; those who ask read it
 	verdict           verdicts.Verdict // as etcd has it
 }
 

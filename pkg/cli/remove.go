@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -16,6 +17,7 @@ import (
 	"github.com/pgctrl/pgctrl/pkg/plan"
 	"github.com/pgctrl/pgctrl/pkg/status"
 	"github.com/pgctrl/pgctrl/pkg/store"
+	"github.com/pgctrl/pgctrl/pkg/verdicts"
 )
 
 // removeWait is how long remove waits: Patroni's key of a stopped member lives for
@@ -25,7 +27,7 @@ const removeWait = 3 * time.Minute
 func (a *app) removeCommand() *cobra.Command {
 	var w writeFlags
 	var typed string
-	var alone bool
+	var alone, override bool
 	c := &cobra.Command{
 		Use: "remove <cluster> [<member>]", Short: "Remove a member or a whole cluster; the data stay on their hosts",
 		Long: `Looks at who leads, shows what goes and what is kept, and asks for the name to be
@@ -52,13 +54,14 @@ Run again, it goes on where it was interrupted.`,
 			if len(args) == 2 {
 				member = args[1]
 			}
-			return a.remove(cmd.Context(), args[0], member, typed, alone, w)
+			return a.remove(cmd.Context(), args[0], member, typed, alone, override, w)
 		},
 	}
 	w.add(c)
 	c.Flags().Lookup("wait").DefValue = removeWait.String()
 	c.Flags().StringVar(&typed, "confirm", "", "the name of what is removed, instead of typing it when asked")
 	c.Flags().BoolVar(&alone, "alone", false, "also when no replica is left that could lead")
+	overrideFlag(c, &override)
 	return c
 }
 
@@ -85,7 +88,7 @@ func (r removal) name() string {
 	return r.cluster
 }
 
-func (a *app) remove(ctx context.Context, cluster, member, typed string, alone bool, w writeFlags) error {
+func (a *app) remove(ctx context.Context, cluster, member, typed string, alone, override bool, w writeFlags) error {
 	l, err := a.read(ctx, statusFamilies...)
 	if err != nil {
 		return err
@@ -111,6 +114,12 @@ func (a *app) remove(ctx context.Context, cluster, member, typed string, alone b
 	}
 	if err := a.confirmed(r.name(), typed); err != nil {
 		return err
+	}
+	if len(c.writes) > 0 { // else it goes on with what was allowed before
+		b := before{cluster: cluster, operation: verdicts.Remove, subject: r.name(), why: w.reason, override: override, again: strings.TrimSpace("pgctrl remove " + cluster + " " + member)}
+		if err := a.askHooks(ctx, b); err != nil {
+			return err
+		}
 	}
 	return a.carryOut(ctx, l, r, c, w.wait)
 }
