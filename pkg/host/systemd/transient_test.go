@@ -63,6 +63,14 @@ func TestRealTransient(t *testing.T) {
 		start("/bin/sh", "-c", "exit 50")
 		until("its exit code", func(s systemd.State) bool { return s.Result == "exit-code" && s.ExitStatus == 50 })
 	}
+	m.Forget(ctx, unit)
+	if err := m.StartTransient(ctx, systemd.Transient{
+		Unit: unit, Args: []string{"/bin/sleep", "1000"}, Weight: 100, StopWithin: time.Second,
+		RuntimeMax: time.Second, MemoryMax: 256 << 20, TasksMax: 64, Whole: true, Privileged: true,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	until("its time is over", func(s systemd.State) bool { return s.ActiveState == "failed" && s.Result == "timeout" })
 	start("/bin/true")
 	until("it went well", func(s systemd.State) bool { return s.ActiveState == "active" && s.SubState == "exited" })
 	if err := m.Stop(ctx, unit); err != nil {
