@@ -133,7 +133,7 @@ func (t *term) change(ctx context.Context, c store.Change) {
 		return
 	}
 	ctx, t.open[n] = context.WithCancel(ctx)
-	s := &session{term: t, key: c.New.Key, created: c.New.CreateRevision, revision: c.New.ModRevision, question: v, verdict: v}
+	s := &session{term: t, key: c.New.Key, created: c.New.CreateRevision, revision: c.New.ModRevision, question: v, verdict: v, late: c.Initial && v.Abandoned(time.Now())}
 	t.group.Go(func() { s.run(ctx) })
 }
 
@@ -157,7 +157,7 @@ func (t *term) clear(ctx context.Context, m *store.Mirror) {
 		}
 		for _, e := range m.Snapshot().Range(t.Layout.Prefix(keys.Verdicts)) {
 			v, err := observed.Decode[verdicts.Verdict](e)
-			if err != nil || v.Schema > verdicts.Schema || !v.Outlived(time.Now()) {
+			if err != nil || v.Schema > verdicts.Schema || !v.Outlived(time.Now()) || t.asking(e) {
 				continue
 			}
 			_, err = t.Client.Commit(ctx, []store.Guard{t.leadership.Guard(), store.ModIs(e.Key, e.ModRevision)}, []store.Op{store.Delete(e.Key)})
@@ -166,6 +166,13 @@ func (t *term) clear(ctx context.Context, m *store.Mirror) {
 			}
 		}
 	}
+}
+
+// asking reports that somebody may wait for it, whatever its clock says.
+func (t *term) asking(e kv.KV) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.open[name{e.Key, e.CreateRevision}] != nil
 }
 
 func pause(ctx context.Context, d time.Duration) bool {

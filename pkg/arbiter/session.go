@@ -20,6 +20,7 @@ type session struct {
 	created, revision int64
 	question          verdicts.Verdict // as it was found; those who ask read it
 	verdict           verdicts.Verdict // as etcd has it
+	late              bool             // it was there before this server led, and nobody waits for it
 }
 
 // report is what a hook has said.
@@ -40,7 +41,7 @@ func (s *session) run(ctx context.Context) {
 	said := slices.Clone(s.verdict.Hooks)
 	for i := range said {
 		said[i].Again, said[i].Deadline = nil, began.Add(said[i].Within())
-		if s.verdict.Abandoned(began) {
+		if s.late {
 			said[i].Deadline = began
 		}
 	}
