@@ -35,25 +35,26 @@ func overrideFlag(c *cobra.Command, to *bool) {
 	c.Flags().BoolVar(to, "override-hooks", false, "go on without asking the hooks that want to be asked before; that is an event")
 }
 
-// askHooks returns nil when nobody has anything against it. It comes after everything that the
-// command can refuse by itself, and before anything is taken or written.
-func (a *app) askHooks(ctx context.Context, b before) error {
+// askHooks returns no error when nobody has anything against it. It comes after everything that
+// the command can refuse by itself, and before anything is taken or written. When somebody was
+// asked minutes may have gone by, and what must be so is to be looked at again.
+func (a *app) askHooks(ctx context.Context, b before) (asked bool, err error) {
 	client, err := a.connect(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	l := a.settings.Layout
 	var docs []kv.KV
 	for _, prefix := range []string{l.ClusterDoc(b.cluster, scopeHooks+"/"), l.Prefix(keys.Hooks)} {
 		es, _, err := client.List(ctx, prefix)
 		if err != nil {
-			return a.unreachable(err)
+			return false, a.unreachable(err)
 		}
 		docs = append(docs, es...)
 	}
 	ask, unusable := verdicts.Asked(l, docs, b.operation)
 	if len(ask)+len(unusable) == 0 {
-		return nil
+		return false, nil
 	}
 	by := whoami(a.deps.Getenv)
 	v := verdicts.New(l, verdicts.Verdict{Cluster: b.cluster, Operation: b.operation, Subject: b.subject, By: by, Why: b.why}, ask, a.deps.Now())
@@ -63,12 +64,12 @@ func (a *app) askHooks(ctx context.Context, b before) error {
 		v.Hooks = append(v.Hooks, unusable...)
 		q.verdict = verdicts.Override(v, by)
 		a.note("%s", q.verdict.Words())
-		return q.write(ctx)
+		return false, q.write(ctx)
 	case len(unusable) > 0:
 		h := unusable[0]
-		return b.meant(fail("the document of hook %s can't be used, and it may want to be asked. Nothing was done.", h), h)
+		return false, b.meant(fail("the document of hook %s can't be used, and it may want to be asked. Nothing was done.", h), h)
 	}
-	return q.ask(ctx)
+	return true, q.ask(ctx)
 }
 
 // meant adds what a refusal lets people do.

@@ -31,7 +31,8 @@ func asking(t *testing.T, more string) *asker {
 }
 
 func (a *asker) restart(ctx context.Context) error {
-	return a.askHooks(ctx, before{cluster: "c", operation: verdicts.Restart, subject: "c-2", again: "pgctrl restart c c-2"})
+	_, err := a.askHooks(ctx, before{cluster: "c", operation: verdicts.Restart, subject: "c-2", again: "pgctrl restart c c-2"})
+	return err
 }
 
 // record is the one question that there is.
@@ -169,5 +170,53 @@ func TestServerIsBelieved(t *testing.T) {
 	a.says(t, verdicts.Refused, "no")
 	if err := q.decide(t.Context(), "x"); err != nil || q.conclude() == nil {
 		t.Errorf("%v %+v", err, q.verdict)
+	}
+}
+
+// While hooks are asked minutes may go by: what is destroyed is looked at again (R14).
+func TestR14IsLookedAtAgain(t *testing.T) {
+	for name, tc := range map[string]struct {
+		meanwhile func(a *asker)
+		want      string
+	}{
+		"another leads":      {func(a *asker) { a.etcd.Put(keys.Default.Leader("c"), "c-2") }, "the leader of c changed after it was shown. Nothing was written."},
+		"it leads":           {func(a *asker) { a.etcd.Put(keys.Default.Leader("c"), "c-3") }, "c-3 leads c"},
+		"its agent is away":  {func(a *asker) { a.etcd.Delete(keys.Default.AliveKey("pg3")) }, "the agent of node pg3 is away"},
+		"all is as it was":   {func(*asker) {}, ""},
+		"and it is refused":  {func(a *asker) {}, "refuses remove of c-3 (c): no"},
+		"and nobody answers": {nil, "no pgctrl server runs"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a := asking(t, "")
+				defer a.close()
+				a.etcd.Put(keys.Default.FleetHook("page"), "before: [remove]\nwebhook: {url: http://localhost:1}\n")
+				if tc.meanwhile != nil {
+					a.etcd.Put(keys.Default.ElectionKey(), "infra1")
+				}
+				ended := make(chan error, 1)
+				go func() { ended <- a.remove(t.Context(), "c", "c-3", "c-3", true, false, writeFlags{}) }()
+				synctest.Wait()
+				doc := keys.Default.ClusterDoc("c", "members/c-3")
+				if v, _, _ := a.etcd.Get(doc); strings.Contains(v, "absent") {
+					t.Error("removed before anybody has answered")
+				}
+				if tc.meanwhile != nil {
+					tc.meanwhile(a)
+					state := verdicts.Allowed
+					if strings.Contains(tc.want, "refuses") {
+						state = verdicts.Refused
+					}
+					a.says(t, state, "no")
+				}
+				err := <-ended
+				if tc.want == "" && err != nil || tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want)) {
+					t.Errorf("%v, want %q", err, tc.want)
+				}
+				if v, _, _ := a.etcd.Get(doc); strings.Contains(v, "absent") != (tc.want == "") {
+					t.Errorf("the document is %q", v)
+				}
+			})
+		})
 	}
 }

@@ -102,7 +102,7 @@ func (a *app) restart(ctx context.Context, args []string, pending, override bool
 	if pending {
 		again += " --pending"
 	}
-	if err := a.askHooks(ctx, before{cluster: cluster, operation: verdicts.Restart, subject: names(ms), override: override, again: again}); err != nil {
+	if _, err := a.askHooks(ctx, before{cluster: cluster, operation: verdicts.Restart, subject: names(ms), override: override, again: again}); err != nil {
 		return err
 	}
 	f, err := a.begin(ctx, &o, plan.ActRestart, ms)
@@ -173,25 +173,30 @@ member's name, and refuses when no other replica could lead meanwhile.`,
 	return c
 }
 
-func (a *app) reinit(ctx context.Context, cluster, member, typed string, alone, override bool, wait time.Duration) error {
+// reinitable looks at a member whose data are to be copied anew, and refuses what must not be.
+func (a *app) reinitable(ctx context.Context, cluster, member string, alone bool) (o operation, m status.Member, err error) {
 	l, o, err := a.lookInto(ctx, cluster)
 	if err != nil {
-		return err
+		return o, m, err
 	}
-	m, err := o.member(member)
-	if err != nil {
-		return err
+	if m, err = o.member(member); err != nil {
+		return o, m, err
 	}
 	if m.Name == o.status.Leader {
-		return fail("%s leads %s: its data are what the others are copied from. Nothing was done.", member, cluster).then("pgctrl status %s", cluster)
+		return o, m, fail("%s leads %s: its data are what the others are copied from. Nothing was done.", member, cluster).then("pgctrl status %s", cluster)
 	}
 	if err := o.keepsOne(m, alone, "pgctrl reinit "+cluster+" "+member); err != nil {
-		return err
+		return o, m, err
 	}
 	if err := a.heldBy(l, cluster); err != nil {
-		return err
+		return o, m, err
 	}
-	if err := o.ready(l, []status.Member{m}); err != nil {
+	return o, m, o.ready(l, []status.Member{m})
+}
+
+func (a *app) reinit(ctx context.Context, cluster, member, typed string, alone, override bool, wait time.Duration) error {
+	o, m, err := a.reinitable(ctx, cluster, member, alone)
+	if err != nil {
 		return err
 	}
 	a.say("reinit %s on %s; %s leads and goes on", member, m.Node, o.status.Leader)
@@ -199,8 +204,11 @@ func (a *app) reinit(ctx context.Context, cluster, member, typed string, alone, 
 	if err := a.confirmed(member, typed); err != nil {
 		return err
 	}
-	again := "pgctrl reinit " + cluster + " " + member
-	if err := a.askHooks(ctx, before{cluster: cluster, operation: verdicts.Reinit, subject: member, override: override, again: again}); err != nil {
+	asked, err := a.askHooks(ctx, before{cluster: cluster, operation: verdicts.Reinit, subject: member, override: override, again: "pgctrl reinit " + cluster + " " + member})
+	if asked && err == nil {
+		o, m, err = a.reinitable(ctx, cluster, member, alone)
+	}
+	if err != nil {
 		return err
 	}
 	f, err := a.begin(ctx, &o, plan.ActReinit, []status.Member{m})

@@ -41,7 +41,7 @@ func (a *app) restoreInPlace(ctx context.Context, r restoring) error {
 		return err
 	}
 	b := before{cluster: r.from, operation: verdicts.Restore, subject: r.from, why: r.w.reason, override: r.override, again: r.again()}
-	if err := a.askHooks(ctx, b); err != nil {
+	if _, err := a.askHooks(ctx, b); err != nil {
 		return err
 	}
 	return a.askAndWatch(ctx, l, o, op, r.w.wait, func(_ *follower, t task) error { return a.concludeRestore(t) })

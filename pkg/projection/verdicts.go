@@ -1,6 +1,8 @@
 package projection
 
 import (
+	"strings"
+
 	"github.com/pgctrl/pgctrl/pkg/events"
 	"github.com/pgctrl/pgctrl/pkg/keys"
 	"github.com/pgctrl/pgctrl/pkg/observed"
@@ -18,6 +20,9 @@ func (m *moment) verdict(ref keys.Ref, c Change) {
 		return
 	}
 	e := events.Event{Cluster: ref.Cluster, Subject: ref.Doc, By: is.By, Message: is.Words()}
+	if is.Subject != is.Cluster && !strings.Contains(is.Subject, ",") {
+		e.Member = is.Subject
+	}
 	if c.Old != nil {
 		was, err := observed.Decode[verdicts.Verdict](*c.Old)
 		if err != nil || was.State.Final() {
