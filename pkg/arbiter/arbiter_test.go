@@ -245,3 +245,33 @@ func TestRecordsAreBounded(t *testing.T) {
 		t.Errorf("%d revisions were written while nobody asked", now-at)
 	}
 }
+
+// A server that has lost leadership without knowing writes no verdict.
+func TestDeposedWritesNothing(t *testing.T) {
+	w := newWorld(t)
+	w.hook(layout.ClusterDoc("c", "hooks/page"), "command: {program: ask}")
+	key := w.ask()
+	e, _, err := w.client.Get(t.Context(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, _ := w.read(key)
+	l, err := w.client.Campaign(t.Context(), layout.ElectionKey(), "test", 3*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.client.Commit(t.Context(), nil, []store.Op{store.Delete(layout.ElectionKey())}); err != nil {
+		t.Fatal(err)
+	}
+	s := &session{
+		term: &term{Arbiter: New(Options{Client: w.client, Layout: layout}), leadership: l},
+		key:  key, created: e.CreateRevision, revision: e.ModRevision, question: v, verdict: v,
+	}
+	if s.write(l.Context(), verdicts.Overdue(v, "x", time.Now())) {
+		t.Error("it believes that it has written")
+	}
+	if now, _ := w.read(key); now.State != verdicts.Asking {
+		t.Errorf("written: %+v", now)
+	}
+	_ = l.Resign(t.Context())
+}
