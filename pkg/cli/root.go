@@ -57,7 +57,7 @@ func (a *app) root() *cobra.Command {
 		}
 	}
 	group(groupClusters, a.createCommand(), a.statusCommand(), a.setCommand(), a.unsetCommand(), a.removeCommand(), a.addCommand(), a.replaceCommand(),
-		a.backupCommand(), a.restartCommand(), a.reinitCommand(), a.operationCommand(), a.restoreCommand(), a.getCommand(), a.freezeCommand(), a.unfreezeCommand(), a.urlCommand(), a.psqlCommand(),
+		a.backupCommand(), a.restartCommand(), a.reinitCommand(), a.operationCommand(), a.hookCommand(), a.restoreCommand(), a.getCommand(), a.freezeCommand(), a.unfreezeCommand(), a.urlCommand(), a.psqlCommand(),
 		a.userCommand(), a.databaseCommand(), a.hbaCommand(), a.secretCommand())
 	group(groupFleet, a.nodeCommand(), a.explainCommand(), a.graphCommand())
 	group(groupPrograms, a.initCommand(), a.etcdCommand(), a.serverCommand(), a.configCommand(), a.completionCommand(), a.versionCommand())

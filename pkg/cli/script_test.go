@@ -31,7 +31,7 @@ var update = flag.Bool("update", false, "write the scripts' golden outputs anew"
 //	exits CODE ARGS...      a command line that ends with this exit code
 //	server                  starts the controllers
 //	halt                    stops them
-//	receiver NAME STATUS BODY     starts a webhook's receiver that answers so; its address is in $NAME
+//	replies NAME STATUS BODY      starts a webhook's receiver that answers so; its address is in $NAME
 //	agents NODE...          starts pretending agents on pg1 (10.0.0.11), pg2 ...
 //	lose NODE               ends a pretending agent
 //	refuse NODE CONCERN MESSAGE   the node's program refuses every new plan
@@ -46,6 +46,7 @@ var update = flag.Bool("update", false, "write the scripts' golden outputs anew"
 //	clock TIME              what time it is for commands from now on, of RFC 3339
 //	put KEY VALUE|@FILE     writes a key as etcdctl does, past every check
 //	del KEY                 deletes a key, or a range that ends with /
+//	receiver STATUS         has the receiver of webhooks at $RECEIVER answer so; deliver starts to deliver
 //	big FILE                writes a file of 2 MB
 //	eventually CODE ARGS... repeats a command until it ends with this exit code
 func TestScripts(t *testing.T) {
@@ -68,7 +69,7 @@ func TestScripts(t *testing.T) {
 			"eventually": eventually,
 			"server":     func(ts *testscript.TestScript, _ bool, _ []string) { worldOf(ts).serve(ts) },
 			"halt":       func(ts *testscript.TestScript, _ bool, _ []string) { worldOf(ts).halt() },
-			"receiver":   receiver,
+			"replies":    replies,
 			"answer":     answer,
 			"agents":     func(ts *testscript.TestScript, _ bool, nodes []string) { worldOf(ts).agents(ts, nodes) },
 			"lose":       func(ts *testscript.TestScript, _ bool, args []string) { worldOf(ts).hosts.lose(args[0]) },
@@ -83,6 +84,8 @@ func TestScripts(t *testing.T) {
 			"waitfor":    func(ts *testscript.TestScript, _ bool, args []string) { worldOf(ts).until(ts, args[0], true) },
 			"gone":       func(ts *testscript.TestScript, _ bool, args []string) { worldOf(ts).until(ts, args[0], false) },
 			"leased":     leased,
+			"receiver":   receive,
+			"deliver":    deliver,
 			"advance":    advance,
 			"room":       func(ts *testscript.TestScript, _ bool, args []string) { worldOf(ts).setRoom(ts, args) },
 			"clock":      func(ts *testscript.TestScript, _ bool, args []string) { worldOf(ts).setClock(ts, args[0]) },
@@ -109,6 +112,8 @@ type world struct {
 	going chan ended
 	// halt stops the server that was started last.
 	halt func()
+	// receiver gets webhooks, once there is one.
+	receiver *receiver
 }
 
 // ended is what came of a command in the background.
@@ -196,6 +201,7 @@ func (w *world) settle(ts *testscript.TestScript, s string) string {
 		{`(?m)^ *\d+\.\d s  `, "  N s  "},
 		{`(restart|reinit|remove|backup|verify)-m[a-z0-9]{7}\b`, "$1-ID"},
 		{`tester@[A-Za-z0-9.-]+`, "tester@HOST"},
+		{`http://127.0.0.1:\d+/in`, "http://receiver/in"},
 		{`since 20\d\d-[0-9T:-]+Z`, "since TIME"},
 		{regexp.QuoteMeta(ts.MkAbs(".")), "WORK"},
 		{regexp.QuoteMeta(strings.Join(w.endpoints, ",")), "http://etcd:2379"},

@@ -121,8 +121,8 @@ func amend(ts *testscript.TestScript, prefix, file string) {
 	ts.Check(err)
 }
 
-// receiver answers a hook's questions.
-func receiver(ts *testscript.TestScript, _ bool, args []string) {
+// replies answers a hook's questions.
+func replies(ts *testscript.TestScript, _ bool, args []string) {
 	status, err := strconv.Atoi(args[1])
 	ts.Check(err)
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

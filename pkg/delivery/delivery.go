@@ -156,26 +156,37 @@ func (d *Deliverer) change(ctx context.Context, c store.Change) {
 	})
 }
 
-// wake tells the hooks that may want it of an event that was written.
-func (d *Deliverer) wake(key string) {
+// wake tells the hooks that may want them of events that were written.
+func (d *Deliverer) wake(es []kv.KV) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, w := range d.works {
-		if key == "" || strings.HasPrefix(key, w.events) {
+		mine := under(es, w.events)
+		if es == nil || len(mine) > 0 {
+			w.hear(mine, es == nil)
 			poke(w.news)
 		}
 	}
 }
 
-// wakeAgain tells the hook that is asked to deliver something once more.
-func (d *Deliverer) wakeAgain(key string) {
+// wakeAgain tells the hooks that are asked to deliver something once more.
+func (d *Deliverer) wakeAgain(es []kv.KV) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, w := range d.works {
-		if key == "" || strings.HasPrefix(key, w.again) {
+		if es == nil || len(under(es, w.again)) > 0 {
 			poke(w.asked)
 		}
 	}
+}
+
+func under(es []kv.KV, prefix string) (out []kv.KV) {
+	for _, e := range es {
+		if strings.HasPrefix(e.Key, prefix) {
+			out = append(out, e)
+		}
+	}
+	return out
 }
 
 func poke(c chan struct{}) {

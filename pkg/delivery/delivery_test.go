@@ -251,6 +251,25 @@ func TestChangingAHook(t *testing.T) {
 	}
 }
 
+// What a hook does not want is no write, and neither is waiting: etcd has no state of it.
+func TestNothingIsWrittenForWhatNobodyWants(t *testing.T) {
+	w := newWorld(t)
+	r := newReceiver(t, nil)
+	w.hook("idle", "events: [backup.failed]\nwebhook: {url: "+r.URL+"}")
+	w.hook("busy", document(r.URL))
+	w.lead()
+	w.happen(300, 50)
+	until(t, "another hook has them", func() bool { return w.state("busy").Delivered == 300 })
+	if s := w.state("idle"); s.Schema != 0 {
+		t.Errorf("written: %+v", s)
+	}
+	last := w.happen(1, 1, func(e *events.Event) { e.Kind = events.BackupFailed })
+	until(t, "what it wants comes all the same", func() bool { return w.state("idle").Delivered == 1 })
+	if got := w.state("idle").Cursor.Event; got != strings.Replace(last[0], "/", ".", 1) {
+		t.Errorf("cursor at %s, want %s", got, last[0])
+	}
+}
+
 // A hook of the fleet gets the events of every cluster, and its state is the fleet's.
 func TestHooksOfTheFleet(t *testing.T) {
 	w := newWorld(t)

@@ -44,6 +44,7 @@ func TestPages(t *testing.T) {
 	h, _ := desired.ReadHook(l, kv.KV{Key: l.ClusterDoc("c", "hooks/a"), Value: []byte("events: ['*']\nwebhook: {url: http://h}")})
 	w := newWork(New(Options{Client: c, Layout: l}), h)
 	var got []string
+	w.hear(nil, true)
 	for {
 		if err := w.read(context.Background()); err != nil {
 			t.Fatal(err)
@@ -59,6 +60,31 @@ func TestPages(t *testing.T) {
 			w.state.Cursor = i.cursor()
 		}
 		w.page = nil
+	}
+	// What is heard from here on is not asked for, until it is more than a page or something was
+	// missed.
+	hear := func(n int) (es []kv.KV) {
+		for i := range n {
+			e := events.Event{Schema: 1, ID: fmt.Sprintf("999-%d", i), Cluster: "c", Kind: events.VIPTaken}
+			value, _ := json.Marshal(e)
+			es = append(es, kv.KV{Key: l.EventKey("c", e.ID), Value: value, ModRevision: w.state.Cursor.Revision + 1})
+		}
+		w.hear(es, false)
+		return es
+	}
+	hear(12) // of one transaction, and "10" sorts before "2" among keys
+	if err := w.read(context.Background()); err != nil || len(w.page) != 12 || hooks.ID(w.page[10].event) != "c.999-10" {
+		t.Errorf("%d of 12 that were heard, %v", len(w.page), err)
+	}
+	hear(pageSize)
+	hear(1)
+	if err := w.read(context.Background()); err != nil || len(w.page) != 0 || len(w.heard) != 0 {
+		t.Errorf("%d that nobody wrote, when etcd was to be asked; %v", len(w.page), err)
+	}
+	hear(1)
+	w.hear(nil, true)
+	if err := w.read(context.Background()); err != nil || len(w.page) != 0 {
+		t.Errorf("%d that nobody wrote, when something may have been missed; %v", len(w.page), err)
 	}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("got %d events, want %d:\n%v", len(got), len(want), got)

@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -14,6 +14,7 @@ import (
 	"github.com/pgctrl/pgctrl/pkg/events"
 	"github.com/pgctrl/pgctrl/pkg/hooks"
 	"github.com/pgctrl/pgctrl/pkg/keys"
+	"github.com/pgctrl/pgctrl/pkg/kv"
 	"github.com/pgctrl/pgctrl/pkg/store"
 )
 
@@ -35,16 +36,12 @@ type work struct {
 	saved    time.Time // when it was written last
 	repeat   bool      // something may be asked for once more
 	repeated bool      // that was what was done last
-}
+	level    bool      // the last page was all there was
 
-// item is an event of the page.
-type item struct {
-	rev   int64
-	event events.Event
-	raw   json.RawMessage
+	mu    sync.Mutex
+	heard []kv.KV // what was written since the last page, at most a page of it
+	whole bool    // heard has all of that
 }
-
-func (i item) cursor() hooks.Cursor { return hooks.Cursor{Revision: i.rev, Event: hooks.ID(i.event)} }
 
 func newWork(d *Deliverer, h *desired.Hook) *work {
 	scope := hooks.Scope(d.Layout, h)
@@ -102,7 +99,7 @@ func (w *work) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	w.state, w.page = hooks.Fresh(w.scope, w.hook.Name, w.hook.CreateRevision), nil
+	w.state, w.page, w.level = hooks.Fresh(w.scope, w.hook.Name, w.hook.CreateRevision), nil, false
 	var s hooks.State
 	if ok && json.Unmarshal(e.Value, &s) == nil && s.Schema == hooks.Schema && s.Created == w.hook.CreateRevision {
 		w.state = s
@@ -142,11 +139,14 @@ func (w *work) rest(ctx context.Context, most time.Duration) error {
 	if err := w.save(ctx); err != nil || w.repeat {
 		return err
 	}
-	w.pause(ctx, most)
+	if over := w.pause(ctx, most); over {
+		w.level = false // should there be something that was not heard of, it is found now
+	}
 	return nil
 }
 
-func (w *work) pause(ctx context.Context, most time.Duration) {
+// pause reports whether nothing happened for so long.
+func (w *work) pause(ctx context.Context, most time.Duration) (over bool) {
 	t := time.NewTimer(most)
 	defer t.Stop()
 	news := w.news
@@ -158,64 +158,10 @@ func (w *work) pause(ctx context.Context, most time.Duration) {
 	case <-w.asked:
 		w.repeat = true
 	case <-t.C:
+		return true
 	case <-ctx.Done():
 	}
-}
-
-// read takes the next page of events that the hook wants. What it does not want is passed
-// without a write: reading it once more after a takeover costs less.
-func (w *work) read(ctx context.Context) error {
-	for ctx.Err() == nil {
-		found, more, err := w.d.Client.Since(ctx, w.events, w.state.Cursor.Revision, pageSize)
-		if err != nil {
-			return err
-		}
-		var all []item
-		for _, e := range found {
-			i := item{rev: e.ModRevision, raw: e.Value}
-			if more && e.ModRevision == found[len(found)-1].ModRevision && found[0].ModRevision != e.ModRevision {
-				break // others of its transaction may be on the next page
-			}
-			if json.Unmarshal(e.Value, &i.event) == nil && i.event.ID != "" && hooks.After(w.state.Cursor, i.rev, i.event) {
-				all = append(all, i)
-			}
-		}
-		slices.SortStableFunc(all, func(a, b item) int {
-			if a.rev != b.rev {
-				return int(a.rev - b.rev)
-			}
-			return hooks.Compare(a.event, b.event)
-		})
-		w.sift(all)
-		if len(w.page) > 0 || !more {
-			return nil
-		}
-		if len(all) == 0 { // none of them is an event; past them
-			w.state.Cursor = hooks.Cursor{Revision: found[len(found)-1].ModRevision}
-			if found[0].ModRevision == w.state.Cursor.Revision {
-				w.state.Cursor.Revision++
-			}
-		}
-	}
-	return nil
-}
-
-// sift keeps what the hook wants, and passes what comes before the first of it.
-func (w *work) sift(all []item) {
-	w.page = nil
-	for _, i := range all {
-		wants, looping := hooks.Wants(w.scope, w.hook, i.event)
-		switch {
-		case wants:
-			w.page = append(w.page, i)
-		case len(w.page) == 0:
-			next := w.state.Passed(i.cursor(), looping)
-			w.unsaved = w.unsaved || next.Reason != w.state.Reason
-			w.state = next
-		case looping:
-			w.state.Reason, w.unsaved = hooks.Loop, true
-		}
-	}
+	return false
 }
 
 // event makes one attempt to deliver the first event of the page.

@@ -169,6 +169,7 @@ func TestConditions(t *testing.T) {
 		{"not answered", func(m *kv.Map) { delete(m.Keys, "/pgctrl/observed/pg3/pg-test/postgres") }, observed.NotApplied, "node pg3 has not answered", false, 2},
 		{"not planned", func(m *kv.Map) { put(m, docs+"postgres", "parameters: {work_mem: 64MB}") }, observed.RollingOut, "until its turn", false, 0},
 		{"bad document", func(m *kv.Map) { put(m, docs+"services/primary", "prt: 1") }, observed.InvalidDocument, "prt", false, 0},
+		{"bad hook", func(m *kv.Map) { put(m, docs+"hooks/page", "webhok: 1") }, observed.InvalidDocument, `did you mean "webhook"`, true, 3},
 		{"misplaced key", func(m *kv.Map) { put(m, docs+"servces/x", "") }, observed.MisplacedKey, "servces", true, 3},
 		{"WAL of a timeline that the leader never had", func(m *kv.Map) { follows(m, "pg2", "waiting", "7") }, observed.NotStreaming,
 			"recovers along timeline 7, which the leader (timeline 1) never had", false, 3},

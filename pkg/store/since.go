@@ -31,16 +31,16 @@ func (c *Client) Since(ctx context.Context, prefix string, rev int64, limit int)
 	return page, resp.More, nil
 }
 
-// Hear calls heard with every key under prefix that is written from now on, and with "" when
-// something may have been missed: at first, and after a break. Nothing is kept, and heard must
-// not block. It returns when ctx ends.
-func (c *Client) Hear(ctx context.Context, prefix string, heard func(key string)) {
+// Hear calls heard with the keys under prefix that are written from now on, all of a transaction
+// at once, and with none when something may have been missed: at first, and after a break.
+// Nothing is kept, and heard must not block. It returns when ctx ends.
+func (c *Client) Hear(ctx context.Context, prefix string, heard func([]kv.KV)) {
 	ctx = clientv3.WithRequireLeader(ctx)
 	wait := newBackoff(100*time.Millisecond, 2*time.Second)
 	for ctx.Err() == nil {
-		c.hear(ctx, prefix, func(key string) {
+		c.hear(ctx, prefix, func(es []kv.KV) {
 			wait.Reset()
-			heard(key)
+			heard(es)
 		})
 		if !pause(ctx, wait.NextBackOff()) {
 			return
@@ -49,7 +49,7 @@ func (c *Client) Hear(ctx context.Context, prefix string, heard func(key string)
 }
 
 // hear is one watch, until it breaks.
-func (c *Client) hear(ctx context.Context, prefix string, heard func(key string)) {
+func (c *Client) hear(ctx context.Context, prefix string, heard func([]kv.KV)) {
 	ctx, cancel := context.WithCancel(ctx) // or the library goes on with a watch nobody reads
 	defer cancel()
 	watch := c.watcher.Watch(ctx, prefix, clientv3.WithRange(rangeEnd(prefix)), clientv3.WithFilterDelete(), clientv3.WithCreatedNotify())
@@ -58,10 +58,16 @@ func (c *Client) hear(ctx context.Context, prefix string, heard func(key string)
 			return
 		}
 		if resp.Created || resp.CompactRevision > 0 {
-			heard("")
+			heard(nil)
 		}
+		var es []kv.KV
 		for _, e := range resp.Events {
-			heard(string(e.Kv.Key))
+			if e.IsCreate() || e.IsModify() {
+				es = append(es, fromEtcd(e.Kv))
+			}
+		}
+		if len(es) > 0 {
+			heard(es)
 		}
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/pgctrl/pgctrl/pkg/hooks"
 )
 
-// Question is what a hook gets (docs/hook-before.md): the envelope of an event's delivery, with
+// Question is what a hook gets (docs/HOOKS.md): the envelope of an event's delivery, with
 // before in the place of event.
 type Question struct {
 	Schema int    `json:"schema"`

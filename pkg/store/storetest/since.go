@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/pgctrl/pgctrl/pkg/kv"
+	"github.com/pgctrl/pgctrl/pkg/store"
 )
 
 func testSince(t *testing.T, b Backend) {
@@ -41,18 +42,25 @@ func testSince(t *testing.T, b Backend) {
 
 func testHear(t *testing.T, b Backend) {
 	ctx, cancel := context.WithCancel(t.Context())
-	heard, done := make(chan string, 10), make(chan struct{})
+	heard, done := make(chan []kv.KV, 10), make(chan struct{})
 	go func() {
 		defer close(done)
-		b.Store.Hear(ctx, "/h/", func(key string) { heard <- key })
+		b.Store.Hear(ctx, "/h/", func(es []kv.KV) { heard <- es })
 	}()
-	if key := <-heard; key != "" {
-		t.Errorf("heard %q first, want that something may have been missed", key)
+	if es := <-heard; es != nil {
+		t.Errorf("heard %v first, want that something may have been missed", es)
 	}
 	put(t, b, "/other", "1")
 	put(t, b, "/h/a", "1")
-	if key := <-heard; key != "/h/a" {
-		t.Errorf("heard %q", key)
+	if es := <-heard; len(es) != 1 || es[0].Key != "/h/a" || string(es[0].Value) != "1" {
+		t.Errorf("heard %v", es)
+	}
+	// All of a transaction at once, and nothing of what is deleted.
+	if _, err := b.Store.Commit(ctx, nil, []store.Op{store.Put("/h/b", nil), store.Delete("/h/a"), store.Put("/h/c", nil)}); err != nil {
+		t.Fatal(err)
+	}
+	if es := <-heard; len(es) != 2 || es[0].Key != "/h/b" || es[1].Key != "/h/c" || es[0].ModRevision != es[1].ModRevision {
+		t.Errorf("heard %v", es)
 	}
 	cancel()
 	<-done
