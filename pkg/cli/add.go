@@ -162,6 +162,7 @@ func (a *app) awaitMembers(ctx context.Context, f *follower, cluster string, mem
 func (a *app) replaceCommand() *cobra.Command {
 	var w writeFlags
 	var on, typed string
+	var override bool
 	c := &cobra.Command{
 		Use: "replace <cluster> <member> --on <node>", Short: "Add a member on another node, then remove this one",
 		Long: `A member's node never changes, so this adds a member with the same fields on the
@@ -174,18 +175,19 @@ in time, the old one is not touched.`,
 			if !cmd.Flags().Changed("wait") {
 				w.wait = addWait
 			}
-			return a.replace(cmd.Context(), args[0], args[1], on, typed, w)
+			return a.replace(cmd.Context(), args[0], args[1], on, typed, override, w)
 		},
 	}
 	w.add(c)
 	c.Flags().Lookup("wait").DefValue = addWait.String()
 	c.Flags().StringVar(&on, "on", "", "the node of the new member")
 	c.Flags().StringVar(&typed, "confirm", "", "the name of the member that goes, instead of typing it when asked")
+	overrideFlag(c, &override)
 	_ = c.RegisterFlagCompletionFunc("on", a.completeNodeLists)
 	return c
 }
 
-func (a *app) replace(ctx context.Context, cluster, member, on, typed string, w writeFlags) error {
+func (a *app) replace(ctx context.Context, cluster, member, on, typed string, override bool, w writeFlags) error {
 	l, err := a.read(ctx, statusFamilies...)
 	if err != nil {
 		return err
@@ -212,5 +214,5 @@ func (a *app) replace(ctx context.Context, cluster, member, on, typed string, w 
 	if _, streams, err := a.add(ctx, cluster, []string{on}, nil, old.Value, w); err != nil || !streams {
 		return err
 	}
-	return a.remove(ctx, cluster, member, member, false, w)
+	return a.remove(ctx, cluster, member, member, false, override, w) // which asks the hooks: the new one disturbs nobody
 }

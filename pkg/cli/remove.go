@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -16,6 +17,7 @@ import (
 	"github.com/pgctrl/pgctrl/pkg/plan"
 	"github.com/pgctrl/pgctrl/pkg/status"
 	"github.com/pgctrl/pgctrl/pkg/store"
+	"github.com/pgctrl/pgctrl/pkg/verdicts"
 )
 
 // removeWait is how long remove waits: Patroni's key of a stopped member lives for
@@ -25,7 +27,7 @@ const removeWait = 3 * time.Minute
 func (a *app) removeCommand() *cobra.Command {
 	var w writeFlags
 	var typed string
-	var alone bool
+	var alone, override bool
 	c := &cobra.Command{
 		Use: "remove <cluster> [<member>]", Short: "Remove a member or a whole cluster; the data stay on their hosts",
 		Long: `Looks at who leads, shows what goes and what is kept, and asks for the name to be
@@ -52,13 +54,14 @@ Run again, it goes on where it was interrupted.`,
 			if len(args) == 2 {
 				member = args[1]
 			}
-			return a.remove(cmd.Context(), args[0], member, typed, alone, w)
+			return a.remove(cmd.Context(), args[0], member, typed, alone, override, w)
 		},
 	}
 	w.add(c)
 	c.Flags().Lookup("wait").DefValue = removeWait.String()
 	c.Flags().StringVar(&typed, "confirm", "", "the name of what is removed, instead of typing it when asked")
 	c.Flags().BoolVar(&alone, "alone", false, "also when no replica is left that could lead")
+	overrideFlag(c, &override)
 	return c
 }
 
@@ -85,24 +88,9 @@ func (r removal) name() string {
 	return r.cluster
 }
 
-func (a *app) remove(ctx context.Context, cluster, member, typed string, alone bool, w writeFlags) error {
-	l, err := a.read(ctx, statusFamilies...)
+func (a *app) remove(ctx context.Context, cluster, member, typed string, alone, override bool, w writeFlags) error {
+	l, r, c, err := a.removable(ctx, cluster, member, alone, w)
 	if err != nil {
-		return err
-	}
-	r, err := lookAt(l, cluster, member)
-	if err != nil {
-		return err
-	}
-	if err := a.othersRemain(l, r, alone); err != nil {
-		return err
-	}
-	c, err := r.documents(l)
-	if err != nil {
-		return err
-	}
-	c.why, c.typed = w.reason, true
-	if err := c.judge(l); err != nil {
 		return err
 	}
 	a.showRemoval(r)
@@ -112,7 +100,47 @@ func (a *app) remove(ctx context.Context, cluster, member, typed string, alone b
 	if err := a.confirmed(r.name(), typed); err != nil {
 		return err
 	}
+	if len(c.writes) == 0 {
+		return a.carryOut(ctx, l, r, c, w.wait) // it goes on with what was allowed before
+	}
+	shown := r.epoch
+	b := before{cluster: cluster, operation: verdicts.Remove, subject: r.name(), why: w.reason, override: override, again: strings.TrimSpace("pgctrl remove " + cluster + " " + member)}
+	asked, err := a.askHooks(ctx, b)
+	if asked && err == nil {
+		l, r, c, err = a.removable(ctx, cluster, member, alone, w)
+	}
+	switch {
+	case err != nil:
+		return err
+	case r.epoch != shown:
+		return leaderChanged(cluster)
+	}
 	return a.carryOut(ctx, l, r, c, w.wait)
+}
+
+// removable looks at what is to be removed, and refuses what must not be.
+func (a *app) removable(ctx context.Context, cluster, member string, alone bool, w writeFlags) (*live, removal, change, error) {
+	var c change
+	l, err := a.read(ctx, statusFamilies...)
+	if err != nil {
+		return l, removal{}, c, err
+	}
+	r, err := lookAt(l, cluster, member)
+	if err == nil {
+		err = a.othersRemain(l, r, alone)
+	}
+	if err == nil {
+		c, err = r.documents(l)
+	}
+	if err != nil {
+		return l, r, c, err
+	}
+	c.why, c.typed = w.reason, true
+	return l, r, c, c.judge(l)
+}
+
+func leaderChanged(cluster string) error {
+	return fail("the leader of %s changed after it was shown. Nothing was written.", cluster).then("pgctrl status %s", cluster)
 }
 
 // lookAt finds what is there and refuses what must not go.
@@ -273,7 +301,7 @@ func (a *app) carryOut(ctx context.Context, l *live, r removal, c change, wait t
 		rev, err = a.commit(ctx, l, c)
 		var conflict *store.Conflict
 		if errors.As(err, &conflict) && conflict.Key == l.layout.Leader(r.cluster) {
-			return fail("the leader of %s changed after it was shown. Nothing was written.", r.cluster).then("pgctrl status %s", r.cluster)
+			return leaderChanged(r.cluster)
 		}
 		if err != nil {
 			return err

@@ -102,7 +102,7 @@ func TestR14RemoveLooksAtTheLeader(t *testing.T) {
 			defer a.close()
 			c.prepare(a, etcd)
 			before := etcd.Revision()
-			err := a.remove(t.Context(), "c", c.member, "", false, writeFlags{})
+			err := a.remove(t.Context(), "c", c.member, "", false, false, writeFlags{})
 			var f *failure
 			if !errors.As(err, &f) || !strings.Contains(f.cause, c.want) {
 				t.Errorf("%v, want %q", err, c.want)

@@ -12,6 +12,7 @@ import (
 	"github.com/pgctrl/pgctrl/pkg/kv"
 	"github.com/pgctrl/pgctrl/pkg/plan"
 	"github.com/pgctrl/pgctrl/pkg/status"
+	"github.com/pgctrl/pgctrl/pkg/verdicts"
 )
 
 // How long the commands wait by default: a restart writes a checkpoint first, a copy
@@ -27,7 +28,7 @@ func completeMembers(l *live, args []string, _ string) []string {
 
 func (a *app) restartCommand() *cobra.Command {
 	var typed string
-	var pending bool
+	var pending, override bool
 	var wait time.Duration
 	c := &cobra.Command{
 		Use: "restart <cluster> [<member>]", Short: "Restart PostgreSQL, member by member",
@@ -37,21 +38,22 @@ are then in force. The leader's restart interrupts writes for some seconds, so i
 wants the cluster's name typed; nobody else leads meanwhile.
 
 One command or operation at a time disrupts a cluster: while another one does, this
-refuses and names it.`,
+refuses and names it. Hooks that want to be asked before a restart can refuse it.`,
 		Example: `  pgctrl restart pg-test pg-test-2
   pgctrl restart pg-test --pending --confirm pg-test`,
 		Args: cobra.RangeArgs(1, 2), ValidArgsFunction: a.complete(completeClusters, completeMembers),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.restart(cmd.Context(), args, pending, typed, wait)
+			return a.restart(cmd.Context(), args, pending, override, typed, wait)
 		},
 	}
 	c.Flags().BoolVar(&pending, "pending", false, "only members with a value that waits for a restart")
 	c.Flags().StringVar(&typed, "confirm", "", "the cluster's name, instead of typing it when asked; needed when the leader restarts")
 	c.Flags().DurationVar(&wait, "wait", restartWait, "how long to wait for each member")
+	overrideFlag(c, &override)
 	return c
 }
 
-func (a *app) restart(ctx context.Context, args []string, pending bool, typed string, wait time.Duration) error {
+func (a *app) restart(ctx context.Context, args []string, pending, override bool, typed string, wait time.Duration) error {
 	cluster := args[0]
 	l, o, err := a.lookInto(ctx, cluster)
 	if err != nil {
@@ -95,6 +97,13 @@ func (a *app) restart(ctx context.Context, args []string, pending bool, typed st
 				return err
 			}
 		}
+	}
+	again := "pgctrl restart " + strings.Join(args, " ")
+	if pending {
+		again += " --pending"
+	}
+	if _, err := a.askHooks(ctx, before{cluster: cluster, operation: verdicts.Restart, subject: names(ms), override: override, again: again}); err != nil {
+		return err
 	}
 	f, err := a.begin(ctx, &o, plan.ActRestart, ms)
 	if err != nil {
@@ -144,7 +153,7 @@ func (a *app) restartOne(ctx context.Context, f *follower, o operation, m status
 
 func (a *app) reinitCommand() *cobra.Command {
 	var typed string
-	var alone bool
+	var alone, override bool
 	var wait time.Duration
 	c := &cobra.Command{
 		Use: "reinit <cluster> <member>", Short: "Copy a replica's data anew from the leader",
@@ -154,39 +163,52 @@ member's name, and refuses when no other replica could lead meanwhile.`,
 		Example: "  pgctrl reinit pg-test pg-test-2 --confirm pg-test-2",
 		Args:    cobra.ExactArgs(2), ValidArgsFunction: a.complete(completeClusters, completeMembers),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.reinit(cmd.Context(), args[0], args[1], typed, alone, wait)
+			return a.reinit(cmd.Context(), args[0], args[1], typed, alone, override, wait)
 		},
 	}
 	c.Flags().StringVar(&typed, "confirm", "", "the member's name, instead of typing it when asked")
 	c.Flags().BoolVar(&alone, "alone", false, "also when no other replica could lead meanwhile")
 	c.Flags().DurationVar(&wait, "wait", reinitWait, "how long to wait until it streams")
+	overrideFlag(c, &override)
 	return c
 }
 
-func (a *app) reinit(ctx context.Context, cluster, member, typed string, alone bool, wait time.Duration) error {
+// reinitable looks at a member whose data are to be copied anew, and refuses what must not be.
+func (a *app) reinitable(ctx context.Context, cluster, member string, alone bool) (o operation, m status.Member, err error) {
 	l, o, err := a.lookInto(ctx, cluster)
 	if err != nil {
-		return err
+		return o, m, err
 	}
-	m, err := o.member(member)
-	if err != nil {
-		return err
+	if m, err = o.member(member); err != nil {
+		return o, m, err
 	}
 	if m.Name == o.status.Leader {
-		return fail("%s leads %s: its data are what the others are copied from. Nothing was done.", member, cluster).then("pgctrl status %s", cluster)
+		return o, m, fail("%s leads %s: its data are what the others are copied from. Nothing was done.", member, cluster).then("pgctrl status %s", cluster)
 	}
 	if err := o.keepsOne(m, alone, "pgctrl reinit "+cluster+" "+member); err != nil {
-		return err
+		return o, m, err
 	}
 	if err := a.heldBy(l, cluster); err != nil {
-		return err
+		return o, m, err
 	}
-	if err := o.ready(l, []status.Member{m}); err != nil {
+	return o, m, o.ready(l, []status.Member{m})
+}
+
+func (a *app) reinit(ctx context.Context, cluster, member, typed string, alone, override bool, wait time.Duration) error {
+	o, m, err := a.reinitable(ctx, cluster, member, alone)
+	if err != nil {
 		return err
 	}
 	a.say("reinit %s on %s; %s leads and goes on", member, m.Node, o.status.Leader)
 	a.say("  lost  its data in %s on %s, which are copied from the leader again", o.formed.DataDirectory, m.Node)
 	if err := a.confirmed(member, typed); err != nil {
+		return err
+	}
+	asked, err := a.askHooks(ctx, before{cluster: cluster, operation: verdicts.Reinit, subject: member, override: override, again: "pgctrl reinit " + cluster + " " + member})
+	if asked && err == nil {
+		o, m, err = a.reinitable(ctx, cluster, member, alone)
+	}
+	if err != nil {
 		return err
 	}
 	f, err := a.begin(ctx, &o, plan.ActReinit, []status.Member{m})

@@ -33,9 +33,9 @@ type restoring struct {
 	latest bool
 	now    bool // immediate
 
-	inPlace bool
-	discard string // the restore whose kept data go
-	typed   string
+	inPlace, override bool
+	discard           string // the restore whose kept data go
+	typed             string
 }
 
 func (a *app) restoreCommand() *cobra.Command {
@@ -103,6 +103,7 @@ for the cluster's name.`,
 	c.Flags().BoolVar(&r.inPlace, "in-place", false, "restore the cluster itself, and make no new one")
 	c.Flags().StringVar(&r.discard, "discard", "", "remove the data that a restore in place kept, by its id")
 	c.Flags().StringVar(&r.typed, "confirm", "", "the cluster's name, instead of typing it when asked")
+	overrideFlag(c, &r.override)
 	c.MarkFlagsMutuallyExclusive("in-place", "discard")
 	c.MarkFlagsMutuallyExclusive("time", "name", "lsn", "xid", "latest", "immediate")
 	_ = c.RegisterFlagCompletionFunc("on", a.completeNodeLists)

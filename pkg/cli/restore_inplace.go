@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/pgctrl/pgctrl/pkg/operations"
 	"github.com/pgctrl/pgctrl/pkg/plan"
 	"github.com/pgctrl/pgctrl/pkg/status"
+	"github.com/pgctrl/pgctrl/pkg/verdicts"
 )
 
 // restoreInPlace makes the data of a running cluster those of a moment of its past. The server
@@ -38,7 +40,24 @@ func (a *app) restoreInPlace(ctx context.Context, r restoring) error {
 	if err := a.confirmed(r.from, r.typed); err != nil {
 		return err
 	}
+	b := before{cluster: r.from, operation: verdicts.Restore, subject: r.from, why: r.w.reason, override: r.override, again: r.again()}
+	if _, err := a.askHooks(ctx, b); err != nil {
+		return err
+	}
 	return a.askAndWatch(ctx, l, o, op, r.w.wait, func(_ *follower, t task) error { return a.concludeRestore(t) })
+}
+
+// again is the command line of a restore in place.
+func (r *restoring) again() string {
+	out := "pgctrl restore " + r.from + " --in-place"
+	switch t := r.target.Type; t {
+	case operations.TargetLatest:
+	case operations.TargetImmediate:
+		out += " --immediate"
+	default:
+		out += fmt.Sprintf(" --%s %q", t, r.target.Value)
+	}
+	return out
 }
 
 // concludeRestore says what came of it, and what it keeps.

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,6 +30,8 @@ var update = flag.Bool("update", false, "write the scripts' golden outputs anew"
 //	pgctrl ARGS...          a command line; ! expects exit code 1
 //	exits CODE ARGS...      a command line that ends with this exit code
 //	server                  starts the controllers
+//	halt                    stops them
+//	replies NAME STATUS BODY      starts a webhook's receiver that answers so; its address is in $NAME
 //	agents NODE...          starts pretending agents on pg1 (10.0.0.11), pg2 ...
 //	lose NODE               ends a pretending agent
 //	refuse NODE CONCERN MESSAGE   the node's program refuses every new plan
@@ -39,6 +42,7 @@ var update = flag.Bool("update", false, "write the scripts' golden outputs anew"
 //	waitfor KEY             waits until a key exists, gone KEY until it does not
 //	leased KEY VALUE        writes a key under a lease of 2 s that nobody renews
 //	advance CLUSTER FILE    writes fields of JSON over those of the newest operation, as a server does
+//	answer CLUSTER FILE     writes fields of JSON over those of the newest verdict, as a server does
 //	clock TIME              what time it is for commands from now on, of RFC 3339
 //	put KEY VALUE|@FILE     writes a key as etcdctl does, past every check
 //	del KEY                 deletes a key, or a range that ends with /
@@ -66,6 +70,9 @@ func TestScripts(t *testing.T) {
 			"eventually": eventually,
 			"shows":      shows,
 			"server":     func(ts *testscript.TestScript, _ bool, _ []string) { worldOf(ts).serve(ts) },
+			"halt":       func(ts *testscript.TestScript, _ bool, _ []string) { worldOf(ts).halt() },
+			"replies":    replies,
+			"answer":     answer,
 			"agents":     func(ts *testscript.TestScript, _ bool, nodes []string) { worldOf(ts).agents(ts, nodes) },
 			"lose":       func(ts *testscript.TestScript, _ bool, args []string) { worldOf(ts).hosts.lose(args[0]) },
 			"refuse": func(ts *testscript.TestScript, _ bool, args []string) {
@@ -105,6 +112,8 @@ type world struct {
 	// room is what the agents at addresses say they have.
 	room  map[string]uint64
 	going chan ended
+	// halt stops the server that was started last.
+	halt func()
 	// receiver gets webhooks, once there is one.
 	receiver *receiver
 }
@@ -192,7 +201,7 @@ func (w *world) settle(ts *testscript.TestScript, s string) string {
 		{`desired \d+`, "desired N"},
 		{`(in|after) \d+ ms`, "$1 N ms"},
 		{`(?m)^ *\d+\.\d s  `, "  N s  "},
-		{`(restart|reinit|backup|verify)-m[a-z0-9]{7}\b`, "$1-ID"},
+		{`(restart|reinit|remove|backup|verify)-m[a-z0-9]{7}\b`, "$1-ID"},
 		{`tester@[A-Za-z0-9.-]+`, "tester@HOST"},
 		{`http://127.0.0.1:\d+/in`, "http://receiver/in"},
 		{`since 20\d\d-[0-9T:-]+Z`, "since TIME"},
@@ -265,12 +274,13 @@ func (w *world) serve(ts *testscript.TestScript) {
 			Endpoints: w.endpoints, Listen: "127.0.0.1:0", ID: "infra1", Log: zap.NewNop(),
 		})
 	}()
-	ts.Defer(func() {
+	w.halt = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
 			w.t.Errorf("server: %v", err)
 		}
 	})
+	ts.Defer(w.halt)
 }
 
 func (w *world) agents(ts *testscript.TestScript, nodes []string) {

@@ -5,6 +5,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"regexp"
 	"slices"
 	"strconv"
@@ -94,19 +97,41 @@ func (w *world) until(ts *testscript.TestScript, key string, there bool) {
 
 // advance moves an operation on.
 func advance(ts *testscript.TestScript, _ bool, args []string) {
+	amend(ts, keys.Default.ClusterOperations(args[0]), args[1])
+}
+
+// answer says what came of a question to hooks.
+func answer(ts *testscript.TestScript, _ bool, args []string) {
+	amend(ts, keys.Default.Prefix(keys.Verdicts)+args[0]+"/", args[1])
+}
+
+// amend writes fields of JSON over those of the newest record under a prefix.
+func amend(ts *testscript.TestScript, prefix, file string) {
 	w := worldOf(ts)
-	es, _, err := w.client.List(w.ctx, keys.Default.ClusterOperations(args[0]))
+	es, _, err := w.client.List(w.ctx, prefix)
 	ts.Check(err)
 	es = slices.DeleteFunc(es, func(e kv.KV) bool { return strings.HasSuffix(e.Key, "/"+keys.Token) })
 	if len(es) == 0 {
-		ts.Fatalf("advance: %s has no operation", args[0])
+		ts.Fatalf("%s has nothing", prefix)
 	}
 	newest := slices.MaxFunc(es, func(x, y kv.KV) int { return cmp.Compare(x.CreateRevision, y.CreateRevision) })
 	record := map[string]any{}
 	ts.Check(json.Unmarshal(newest.Value, &record))
-	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[1])), &record))
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(file)), &record))
 	_, err = w.client.Commit(w.ctx, []store.Guard{store.ModIs(newest.Key, newest.ModRevision)}, []store.Op{store.Put(newest.Key, observed.Encode(record))})
 	ts.Check(err)
+}
+
+// replies answers a hook's questions.
+func replies(ts *testscript.TestScript, _ bool, args []string) {
+	status, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, args[2])
+	}))
+	ts.Defer(s.Close)
+	ts.Setenv(args[0], s.URL)
 }
 
 // leased writes a key as a command does that is killed at that moment.

@@ -90,15 +90,27 @@ func (w *webhook) connect() error {
 // send implements sender.
 func (w *webhook) send(ctx context.Context, e events.Event, body, secret []byte) *failed {
 	secret = bytes.TrimSpace(secret)
+	resp, answer, f := w.post(ctx, hooks.Headers(w.hook.Name, w.version, e, time.Now(), body, secret), body, secret)
+	if f == nil {
+		f = w.judge(resp, answer)
+	}
+	if f != nil {
+		f.text = w.hider(secret)(f.text)
+	}
+	return f
+}
+
+// post makes one request and reads the beginning of the answer.
+func (w *webhook) post(ctx context.Context, headers map[string]string, body, secret []byte) (*http.Response, []byte, *failed) {
 	hide := w.hider(secret)
 	if err := w.connect(); err != nil {
-		return &failed{text: hide(err.Error())}
+		return nil, nil, &failed{text: hide(err.Error())}
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.hook.Webhook.URL, bytes.NewReader(body))
 	if err != nil {
-		return &failed{text: "webhook.url is no address to post to"} // the error would repeat it
+		return nil, nil, &failed{text: "webhook.url is no address to post to"} // the error would repeat it
 	}
-	for name, value := range hooks.Headers(w.hook.Name, w.version, e, time.Now(), body, secret) {
+	for name, value := range headers {
 		req.Header.Set(name, value)
 	}
 	resp, err := w.client.Do(req)
@@ -106,15 +118,11 @@ func (w *webhook) send(ctx context.Context, e events.Event, body, secret []byte)
 		if w.hook.Webhook.CAFile != "" {
 			w.close() // the file may have another authority by now
 		}
-		return &failed{text: hide(w.words(ctx, err))}
+		return nil, nil, &failed{text: hide(w.words(ctx, err))}
 	}
 	defer func() { _ = resp.Body.Close() }()                        // what it still has to say does not matter
 	answer, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1)) // an answer cut short is one all the same
-	if f := w.judge(resp, []byte(hide(string(answer)))); f != nil {
-		f.text = hide(f.text)
-		return f
-	}
-	return nil
+	return resp, []byte(hide(string(answer))), nil
 }
 
 // judge says what an answer means: nil for one that took the event.

@@ -227,10 +227,10 @@ func (j *journal) commit(ctx context.Context, batch []events.Event, cursor int64
 	if _, err := j.Client.Commit(ctx, []store.Guard{j.leadership.Guard()}, ops); err != nil {
 		return fmt.Errorf("write %d events: %w", len(batch), err)
 	}
-	j.stored.written(batch, gone)
 	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.stored.written(batch, gone) // under mu, because who finds events looks there meanwhile
 	j.cursor = cursor
-	j.mu.Unlock()
 	return nil
 }
 

@@ -51,8 +51,11 @@ const (
 	OperationDone      Kind = "operation.done"
 	OperationFailed    Kind = "operation.failed"
 	OperationCancelled Kind = "operation.cancelled"
-	BackupDone         Kind = "backup.done"
-	BackupFailed       Kind = "backup.failed"
+	// Before an operation begins; see package verdicts.
+	OperationVetoed     Kind = "operation.vetoed"
+	OperationOverridden Kind = "operation.overridden"
+	BackupDone          Kind = "backup.done"
+	BackupFailed        Kind = "backup.failed"
 
 	HookFailing Kind = "hook.failing"
 	HookBack    Kind = "hook.back"
@@ -103,6 +106,8 @@ var Kinds = []Described{
 	{OperationDone, Notice, "an operation is done"},
 	{OperationFailed, Critical, "an operation failed"},
 	{OperationCancelled, Notice, "an operation was cancelled"},
+	{OperationVetoed, Warning, "a hook refused an operation before it began, or did not answer in time, which its on_timeout takes for no"},
+	{OperationOverridden, Notice, "somebody went on with an operation without asking the hooks that want to be asked before"},
 	{BackupDone, Info, "a backup is complete"},
 	{BackupFailed, Critical, "a backup failed"},
 	{HookFailing, Warning, "a hook's receiver does not take events; they are kept and tried again"},

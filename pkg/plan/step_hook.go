@@ -20,7 +20,8 @@ type Hook struct {
 	// Primary: only while the step's member is the confirmed primary.
 	Primary bool `json:"primary,omitempty"`
 	// Event is the stored event, which the program reads from its standard input; EventID is
-	// <cluster>/<id>, and Kind what sort of event it is.
+	// <cluster>/<id>, and Kind what sort of event it is. Before an operation it is the question
+	// instead (package verdicts), as in c/restart-mfg3k2a1.
 	Event   json.RawMessage `json:"event"`
 	EventID string          `json:"event_id"`
 	Kind    string          `json:"kind"`
@@ -45,7 +46,7 @@ const (
 
 var (
 	hookName    = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$`)
-	hookEventID = regexp.MustCompile(`^[a-z_][a-z0-9-]{0,39}/[0-9]+-[0-9]+$`)
+	hookEventID = regexp.MustCompile(`^[a-z_][a-z0-9-]{0,39}/([0-9]+-[0-9]+|[a-z]+-[a-z0-9]+)$`)
 )
 
 // Valid says whether it can be run at all. Whether the program may be is the node's to judge, which

@@ -46,7 +46,7 @@ func Prefixes(l keys.Layout) []string {
 	out := []string{l.DesiredPrefix()}
 	for _, f := range []keys.Family{
 		keys.PatroniKey, keys.Primary, keys.Ready, keys.Moves, keys.Observed, keys.Operations, keys.Status, keys.Alive,
-		keys.Election, keys.Changes, keys.Deliveries,
+		keys.Election, keys.Changes, keys.Deliveries, keys.Verdicts,
 	} {
 		out = append(out, l.Prefix(f))
 	}
@@ -124,6 +124,8 @@ func (m *moment) change(c Change) {
 		m.server(ref, c)
 	case keys.Deliveries:
 		m.delivery(ref, c)
+	case keys.Verdicts:
+		m.verdict(ref, c)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/pgctrl/pgctrl/pkg/observed"
 	"github.com/pgctrl/pgctrl/pkg/operations"
 	"github.com/pgctrl/pgctrl/pkg/plan"
+	"github.com/pgctrl/pgctrl/pkg/verdicts"
 )
 
 var (
@@ -81,6 +82,13 @@ func cond(t observed.Type, s observed.Status, r observed.Reason, msg string) obs
 
 func backup(state operations.State, phases ...operations.Phase) operations.Operation {
 	return operations.Operation{Schema: 1, Kind: operations.KindBackup, ID: "backup-x", By: "bob@n1", Asked: seen, Ended: seen, State: state, Phases: phases, Label: "20260301F"}
+}
+
+func asked(state, hook verdicts.State) verdicts.Verdict {
+	return verdicts.Verdict{
+		Schema: 1, ID: "restart-x", Cluster: "c", Operation: verdicts.Restart, Subject: "c-1", By: "bob@n1", Why: "ticket 7", State: state,
+		Hooks: []verdicts.Hook{{Name: "page", Fleet: true, State: hook, OnTimeout: "refuse", Message: "not now"}},
+	}
 }
 
 func TestEvents(t *testing.T) {
@@ -187,6 +195,18 @@ func TestEvents(t *testing.T) {
 		{"it failed", []Change{change(l.OperationKey("c", "backup-x"), backup(operations.Running), backup(operations.Failed))},
 			`500-0 backup.failed critical cluster=c subject=backup-x cause=300 by=bob@n1: backup failed`},
 		{"the token", []Change{change(l.TokenKey("c"), nil, operations.Holder{Operation: "restart-x"})}, ``},
+
+		{"hooks are asked", []Change{change(l.VerdictKey("c", "restart-x"), nil, asked(verdicts.Asking, verdicts.Asking))}, ``},
+		{"one wants to be asked later", []Change{change(l.VerdictKey("c", "restart-x"), asked(verdicts.Asking, verdicts.Asking), asked(verdicts.Asking, verdicts.Delayed))}, ``},
+		{"they allow it", []Change{change(l.VerdictKey("c", "restart-x"), asked(verdicts.Asking, verdicts.Asking), asked(verdicts.Allowed, verdicts.Allowed))}, ``},
+		{"one refuses", []Change{change(l.VerdictKey("c", "restart-x"), asked(verdicts.Asking, verdicts.Asking), asked(verdicts.Refused, verdicts.Refused))},
+			`500-0 operation.vetoed warning cluster=c member=c-1 subject=restart-x cause=300 by=bob@n1: hook page (fleet) refuses restart of c-1 (c): not now (ticket 7)`},
+		{"one does not answer", []Change{change(l.VerdictKey("c", "restart-x"), asked(verdicts.Asking, verdicts.Asking), asked(verdicts.Refused, verdicts.Timeout))},
+			`500-0 operation.vetoed warning cluster=c member=c-1 subject=restart-x cause=300 by=bob@n1: hook page (fleet) gave no answer to restart of c-1 (c) (not now), and on_timeout says that this means no (ticket 7)`},
+		{"and it is written again", []Change{change(l.VerdictKey("c", "restart-x"), asked(verdicts.Refused, verdicts.Refused), asked(verdicts.Refused, verdicts.Refused))}, ``},
+		{"nobody is asked", []Change{change(l.VerdictKey("c", "restart-x"), nil, verdicts.Override(asked(verdicts.Asking, verdicts.Asking), "bob@n1"))},
+			`500-0 operation.overridden notice cluster=c member=c-1 subject=restart-x by=bob@n1: restart of c-1 (c) goes on without asking page (fleet) (ticket 7)`},
+		{"a verdict goes", []Change{change(l.VerdictKey("c", "restart-x"), asked(verdicts.Refused, verdicts.Refused), nil)}, ``},
 
 		{"an agent goes", []Change{change(l.AliveKey("n1"), observed.Alive{}, nil), change(l.AliveKey("n9"), observed.Alive{}, nil)},
 			`500-0 agent.lost warning cluster=c node=n1: the agent of n1 is away; what it holds in force stays

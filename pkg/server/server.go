@@ -23,6 +23,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/pgctrl/pgctrl/pkg/arbiter"
 	"github.com/pgctrl/pgctrl/pkg/controllers"
 	"github.com/pgctrl/pgctrl/pkg/controllers/all"
 	"github.com/pgctrl/pgctrl/pkg/engine"
@@ -148,10 +149,11 @@ func (s *server) plan(ctx context.Context, client *store.Client) error {
 	if err != nil {
 		return err
 	}
+	asks := arbiter.New(arbiter.Options{Client: client, Layout: s.Layout, Version: version.String(), Log: s.Log})
 	e, err := engine.New(engine.Options{
 		Client: client, Layout: s.Layout, Controllers: s.Controllers, Concerned: all.Concerned, Log: s.Log,
 		Registry: metrics, ID: s.ID, Version: version.String(),
-		Beside: []func(context.Context, *store.Leadership){stream.Lead, s.deliver(client)},
+		Beside: []func(context.Context, *store.Leadership){stream.Lead, s.deliver(client), asks.Lead},
 	})
 	if err != nil {
 		return fmt.Errorf("set up controllers: %w", err)
