@@ -77,8 +77,10 @@ func hook(ctx context.Context, t *testing.T, name string, fields ...string) {
 		drop(context.WithoutCancel(ctx), t, hosts.Layout.ClusterDoc(cluster, "hooks/"+name))
 		_, _ = hosts.Pgctrl(context.Background(), "hook", "forget", cluster, name)
 	})
+	// Nothing is sent before there is a key to sign it with.
+	must[string](t)(hosts.Pgctrl(ctx, append([]string{"set", cluster, "hooks/" + name, "enabled=false"}, fields...)...))
 	must[string](t)(hosts.Infra.Exec(ctx, "sh", "-c", "echo "+hookKey+" | pgctrl secret set "+cluster+" hook-"+name))
-	must[string](t)(hosts.Pgctrl(ctx, append([]string{"set", cluster, "hooks/" + name}, fields...)...))
+	must[string](t)(hosts.Pgctrl(ctx, "set", cluster, "hooks/"+name, "enabled=true"))
 }
 
 // eventStream follows the cluster's events in etcd, in the order of their writing.
