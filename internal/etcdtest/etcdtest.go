@@ -5,10 +5,12 @@ package etcdtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -40,10 +42,18 @@ func StartSynced(t testing.TB) *Server {
 
 func start(t testing.TB, synced bool) *Server {
 	t.Helper()
-	address := freeAddress(t)
-	cfg := config(t.TempDir(), address)
-	cfg.UnsafeNoFsync = !synced
-	e, err := embed.StartEtcd(cfg)
+	var address string
+	var e *embed.Etcd
+	var err error
+	// Between finding a free port and listening on it somebody else may.
+	for range 10 {
+		address = freeAddress(t)
+		cfg := config(t.TempDir(), address)
+		cfg.UnsafeNoFsync = !synced
+		if e, err = embed.StartEtcd(cfg); !errors.Is(err, syscall.EADDRINUSE) {
+			break
+		}
+	}
 	if err != nil {
 		t.Fatalf("start etcd: %v", err)
 	}

@@ -61,10 +61,11 @@ func TestMintCertificates(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		if f.member("pg-test", "y"); seen != "" {
+		f.member("pg-test", "y")
+		f.settle()
+		if seen != "" {
 			t.Error("a controller sees keys")
 		}
-		f.settle()
 		if _, again, _ := f.etcd.Get(server); again != rev {
 			t.Error("the certificate was made again")
 		}
