@@ -15,7 +15,7 @@ import (
 type Hook struct {
 	Meta      `yaml:"-"`
 	Enabled   bool       `yaml:"enabled" default:"true" effect:"none" example:"false" says:"false: nothing is delivered and nobody is asked. What happened meanwhile is delivered when it is true again."`
-	Events    []string   `yaml:"events" format:"event" note:"none: nothing is delivered" effect:"none" example:"[leader.changed, backup.*]" says:"The kinds of events to deliver: a kind, a family such as leader.*, or * for all but those of hooks (pgctrl explain events)."`
+	Events    []string   `yaml:"events" format:"event" note:"none: nothing is delivered" effect:"none" example:"[leader.changed, backup.*]" says:"The kinds of events to deliver: a kind, a family such as leader.*, or all, which is every kind but those of hooks (pgctrl explain events)."`
 	Filter    HookFilter `yaml:"filter"`
 	Webhook   Webhook    `yaml:"webhook"`
 	Command   Command    `yaml:"command"`

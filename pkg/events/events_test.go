@@ -25,7 +25,7 @@ func TestPatterns(t *testing.T) {
 		kind    Kind
 		want    bool
 	}{
-		{"*", LeaderLost, true}, {"leader.*", LeaderLost, true}, {"leader.lost", LeaderLost, true},
+		{"*", LeaderLost, true}, {"all", LeaderLost, true}, {"al", LeaderLost, false}, {"leader.*", LeaderLost, true}, {"leader.lost", LeaderLost, true},
 		{"leader.*", PrimaryConfirmed, false}, {"leader", LeaderLost, false}, {"lead.*", LeaderLost, false},
 	} {
 		if got := Matches(tc.pattern, tc.kind); got != tc.want {

@@ -126,19 +126,25 @@ func Describe(k Kind) (Described, bool) {
 	return Described{}, false
 }
 
+// AllKinds is the pattern that means every kind. A star would too, but in YAML it has to be quoted.
+const AllKinds = "all"
+
+// IsAll reports the patterns that mean every kind.
+func IsAll(pattern string) bool { return pattern == AllKinds || pattern == "*" }
+
 // Matches reports whether a kind is one that a pattern means: the kind itself, a family with
-// every word in it ("leader.*"), or "*" for all.
+// every word in it ("leader.*"), or AllKinds.
 func Matches(pattern string, k Kind) bool {
 	if family, all := strings.CutSuffix(pattern, ".*"); all {
 		f, _, _ := strings.Cut(string(k), ".")
 		return f == family
 	}
-	return pattern == "*" || pattern == string(k)
+	return IsAll(pattern) || pattern == string(k)
 }
 
 // CheckPattern says what is wrong with a pattern, or nil.
 func CheckPattern(pattern string) error {
-	var names []string
+	names := []string{AllKinds}
 	for _, d := range Kinds {
 		if Matches(pattern, d.Kind) {
 			return nil

@@ -51,7 +51,7 @@ func asked(scope string, h *desired.Hook, e events.Event) bool {
 		return false
 	}
 	return slices.ContainsFunc(h.Events, func(pattern string) bool {
-		return events.Matches(pattern, e.Kind) && !(ofHooks && pattern == "*")
+		return events.Matches(pattern, e.Kind) && !(ofHooks && events.IsAll(pattern))
 	})
 }
 

@@ -177,10 +177,10 @@ func TestHooksThroughTenFailovers(t *testing.T) {
 	}
 	t.Cleanup(func() { drop(context.WithoutCancel(ctx), t, hosts.Layout.ClusterDoc(cluster, "hooks/")) })
 	stream := followEvents(ctx, t)
-	hook(ctx, t, "dead", "events=[*]", "webhook.url=http://127.0.0.1:9873/")
-	hook(ctx, t, "slow", "events=[*]", "webhook.url=http://127.0.0.1:9872/", "timeout=20s")
+	hook(ctx, t, "dead", "events=[all]", "webhook.url=http://127.0.0.1:9873/")
+	hook(ctx, t, "slow", "events=[all]", "webhook.url=http://127.0.0.1:9872/", "timeout=20s")
 	hook(ctx, t, "note", "events=[primary.confirmed]", "command.program=note", "command.arguments=[moved]")
-	hook(ctx, t, "well", "events=[*]", "webhook.url=http://127.0.0.1:9871/hook?token=x")
+	hook(ctx, t, "well", "events=[all]", "webhook.url=http://127.0.0.1:9871/hook?token=x")
 
 	for round := range 10 {
 		var filling sync.WaitGroup
