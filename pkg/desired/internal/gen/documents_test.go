@@ -33,7 +33,11 @@ func TestExamplesAreTrue(t *testing.T) {
 				assignment = quoted[1]
 			}
 			document := k.Name + "/" + samples[k.Name].name
-			typed, err := desired.SetFields(document, nil, slices.Concat(samples[k.Name].base, samples[k.Name].with[f.Path], []string{assignment}))
+			base := samples[k.Name].base
+			if other := samples[k.Name].instead[f.Path]; other != nil {
+				base = other
+			}
+			typed, err := desired.SetFields(document, nil, slices.Concat(base, samples[k.Name].with[f.Path], []string{assignment}))
 			if err != nil {
 				t.Errorf("%s: %v", set, err)
 				continue
