@@ -86,7 +86,7 @@ func present(list []*entry) []*entry {
 }
 
 // tooMuch are events that have to go when a batch comes, most at the most: those of its clusters
-// that are too many or too old, and then the oldest of all.
+// that are too many or too old, and then the oldest of all, of clusters that may be gone.
 func (s *stored) tooMuch(batch []events.Event, now time.Time, most int) (out []*entry) {
 	coming := map[string]int{}
 	for _, e := range batch {
@@ -103,8 +103,8 @@ func (s *stored) tooMuch(batch []events.Event, now time.Time, most int) (out []*
 		}
 	}
 	for _, e := range s.all {
-		if len(out) >= most || s.count+len(batch)-len(out) <= MaxInAll {
-			break
+		if len(out) >= most || s.count+len(batch)-len(out) <= MaxInAll && now.Sub(e.seen) <= MaxAge {
+			break // a cluster that is gone has no event any more that would make room
 		}
 		if !e.gone && !chosen[e] {
 			out = append(out, e)

@@ -21,6 +21,10 @@ const (
 	RouteAny RouteRole = "any"
 )
 
+// FallbackSuffix makes, of a service's name, that of the backend which takes its connections when
+// no member of its role can.
+const FallbackSuffix = "_fallback"
+
 // Route says what a HAProxy backend is for and which servers it has.
 type Route struct {
 	Role RouteRole `json:"role"`

@@ -7,6 +7,7 @@ import (
 	"github.com/pgctrl/pgctrl/pkg/events"
 	"github.com/pgctrl/pgctrl/pkg/keys"
 	"github.com/pgctrl/pgctrl/pkg/observed"
+	"github.com/pgctrl/pgctrl/pkg/plan"
 )
 
 // patroni tells of Patroni's leader key and of its members' keys, which are there while their
@@ -148,6 +149,9 @@ func (m *moment) move(ref keys.Ref, mv observed.Move) {
 	}
 	switch mv.What {
 	case observed.MoveRoute:
+		if strings.HasSuffix(mv.Name, plan.FallbackSuffix) {
+			return // nobody's connections go there but those of a service that has its own event
+		}
 		e.Kind, e.Concern, e.Message = events.RouteMoved, "haproxy", fmt.Sprintf("%s sends %s to %s", ref.Node, mv.Name, to)
 	case observed.MoveVIPAdded:
 		e.Kind, e.Concern, e.Message = events.VIPTaken, "vip", fmt.Sprintf("%s is on %s", mv.Name, ref.Node)

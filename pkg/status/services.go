@@ -8,6 +8,7 @@ import (
 
 	"github.com/pgctrl/pgctrl/pkg/desired"
 	"github.com/pgctrl/pgctrl/pkg/observed"
+	"github.com/pgctrl/pgctrl/pkg/plan"
 )
 
 // proxy is the concern whose reports say where services lead, and routeFact the
@@ -15,7 +16,6 @@ import (
 const (
 	proxy     = "haproxy"
 	routeFact = "route."
-	fallback  = "_fallback"
 )
 
 // services says where each service leads on each node that has a plan for it.
@@ -61,7 +61,7 @@ func (c *computer) via(s *desired.Service) string {
 		if !planned {
 			continue
 		}
-		if slices.Contains(p.Pooled, s.Name) || slices.Contains(p.Pooled, s.Name+fallback) {
+		if slices.Contains(p.Pooled, s.Name) || slices.Contains(p.Pooled, s.Name+plan.FallbackSuffix) {
 			return desired.Pooled
 		}
 		return desired.Direct
@@ -78,7 +78,7 @@ func (c *computer) targets(s *desired.Service, node string) ([]string, bool) {
 		return nil, false
 	}
 	known := false
-	for _, backend := range []string{s.Name, s.Name + fallback} {
+	for _, backend := range []string{s.Name, s.Name + plan.FallbackSuffix} {
 		if !slices.Contains(p.Backends, backend) {
 			continue
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/pgctrl/pgctrl/pkg/events"
 	"github.com/pgctrl/pgctrl/pkg/observed"
 	"github.com/pgctrl/pgctrl/pkg/patroni"
+	"github.com/pgctrl/pgctrl/pkg/plan"
 )
 
 // Input is all that stories are made of.
@@ -205,25 +206,33 @@ func partOf(list []observed.Move, epoch int64) []observed.Move {
 	for from > 0 && list[from-1].What != observed.MoveLeader {
 		from--
 	}
-	// Without a loss that was seen it began with the new leader, or with what made way for it.
-	lost := -1
-	for i := at - 1; i >= from; i-- {
+	// Without a loss that was seen it began with the new leader.
+	begins := at
+	for i := from; i < at; i++ {
 		if list[i].What == observed.MoveLost {
-			lost = i
+			begins = i
+			break
 		}
 	}
+	// A planned move begins before: who leads takes no writes any more, and makes way.
+	for i := begins - 1; i >= from && madeWay(list[i]) && list[begins].At.Sub(list[i].At) < makesWay; i-- {
+		begins = i
+	}
 	var out []observed.Move
-	for i := from; i < at; i++ {
-		m := list[i]
-		way := m.What == observed.MoveVIPRemoved || m.What == observed.MovePoolHeld || m.What == observed.MoveRoute && m.To == ""
-		if lost >= 0 && i >= lost || way && list[at].At.Sub(m.At) < before {
+	for i := begins; i < len(list) && (i <= at || list[i].What != observed.MoveLeader && list[i].What != observed.MoveLost); i++ {
+		if m := list[i]; m.What != observed.MoveRoute || !strings.HasSuffix(m.Name, plan.FallbackSuffix) {
 			out = append(out, m)
 		}
 	}
-	for i := at; i < len(list) && (i == at || list[i].What != observed.MoveLeader && list[i].What != observed.MoveLost); i++ {
-		out = append(out, list[i])
-	}
 	return out
+}
+
+// makesWay is how long a step of a planned move comes before the next: a shutdown of PostgreSQL
+// with its last checkpoint.
+const makesWay = 5 * time.Second
+
+func madeWay(m observed.Move) bool {
+	return m.What == observed.MoveVIPRemoved || m.What == observed.MovePoolHeld || m.What == observed.MovePooler || m.What == observed.MoveRoute && m.To == ""
 }
 
 // words is what a node's stamp says.
@@ -292,20 +301,34 @@ func stepOf(e events.Event) Step {
 	return s
 }
 
-// beside are the events around a move that may explain it.
+// besideOfAKind is how many events of one kind are told beside a move: those next to it.
+const besideOfAKind = 3
+
+// beside are the events around a move that may explain it, a few of each kind.
 func beside(in Input, from, to time.Time) []Step {
 	told := []events.Kind{
 		events.LeaderChanged, events.LeaderLost, events.PrimaryConfirmed, events.PrimaryWithdrawn, events.RouteMoved, events.VIPTaken,
 		events.VIPReleased, events.DNSMoved, events.PoolMoved,
 	}
-	var out []Step
+	kinds := map[string][]Step{}
 	for _, e := range in.Events {
-		if slices.Contains(told, e.Kind) || e.At.Before(from.Add(-before)) || e.At.After(to.Add(after)) {
+		if slices.Contains(told, e.Kind) || strings.HasPrefix(string(e.Kind), "hook.") || e.At.Before(from.Add(-before)) || e.At.After(to.Add(after)) {
 			continue
 		}
 		s := stepOf(e)
 		s.Beside = true
-		out = append(out, s)
+		kinds[s.What] = append(kinds[s.What], s)
+	}
+	var out []Step
+	for _, kind := range slices.Sorted(maps.Keys(kinds)) {
+		list := kinds[kind]
+		away := func(s Step) time.Duration { return max(from.Sub(s.At), s.At.Sub(to), 0) }
+		slices.SortStableFunc(list, func(a, b Step) int { return cmp.Compare(away(a), away(b)) })
+		if more := len(list) - besideOfAKind; more > 0 {
+			list = list[:besideOfAKind]
+			list[besideOfAKind-1].Text += fmt.Sprintf(" (and %d more of %s)", more, kind)
+		}
+		out = append(out, list...)
 	}
 	return out
 }

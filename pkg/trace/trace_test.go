@@ -3,6 +3,7 @@ package trace
 import (
 	"encoding/xml"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"strings"
@@ -142,6 +143,27 @@ func TestStoryOfACrash(t *testing.T) {
 	}
 }
 
+// Of what happens around a move a few of each kind are told, those next to it, and how many more
+// there are.
+func TestStoryIsNotDrowned(t *testing.T) {
+	in := crash()
+	for i := range 200 {
+		at := start.Add(-time.Duration(i+1) * 100 * time.Millisecond)
+		in.Events = append(in.Events, events.Event{ID: fmt.Sprint(199-i, "-9"), Kind: events.DocumentChanged, At: at, Seen: at, Message: fmt.Sprint("change ", i)})
+	}
+	events.Sort(in.Events)
+	s := Stories(in, start.Add(-time.Minute))
+	var told []string
+	for _, st := range s[0].Steps {
+		if st.What == string(events.DocumentChanged) {
+			told = append(told, st.Text)
+		}
+	}
+	if got, want := strings.Join(told, "; "), "change 2 (and 197 more of document.changed); change 1; change 0"; got != want {
+		t.Errorf("told %q, want %q", got, want)
+	}
+}
+
 // Without any node's record it is told as a server saw it; of what was seen afterwards no
 // milliseconds are made up.
 func TestStoryByEventsAlone(t *testing.T) {
@@ -161,6 +183,21 @@ func TestStoryByEventsAlone(t *testing.T) {
 	if s := Stories(in, time.Time{}); len(s) != 0 {
 		t.Errorf("stories of events that nobody saw when they happened: %+v", s)
 	}
+}
+
+// A planned move begins when the primary takes no writes any more; what the move before it did on
+// the same node is not of it, and neither are backends that no client names.
+func TestStoryOfASwitchover(t *testing.T) {
+	r := (&record{node: "pg1"}).add(-20_000, observed.MoveLeader, "", "", "a", 10).add(-19_900, observed.MoveConfirmed, "", "", "a", 10).
+		add(-12_800, observed.MoveVIPRemoved, "10.0.0.9", "", "", 10).
+		add(0, observed.MoveRoute, "primary", "a", "", 10).add(1000, observed.MoveLost, "", "a", "", 10).add(1040, observed.MoveLeader, "", "", "b", 20).
+		add(1200, observed.MoveConfirmed, "", "", "b", 20).add(1201, observed.MoveRoute, "primary", "", "b", 20).add(1202, observed.MoveRoute, "replica_fallback", "", "b", 20)
+	s := Stories(Input{Cluster: "c", Moves: []observed.Moves{r.moves()}}, time.Time{})
+	if len(s) != 1 || !s[0].Began.Equal(start) || len(s[0].Steps) != 5 {
+		t.Fatalf("%+v", s)
+	}
+	is(t, "taken", s[0].Took.Taken, 1040)
+	is(t, "writes", s[0].Took.Writes, 1201)
 }
 
 // A leader that comes back, or whose key is stamped anew, has not moved.

@@ -9,6 +9,7 @@ import (
 	"github.com/pgctrl/pgctrl/pkg/controllers/topology"
 	"github.com/pgctrl/pgctrl/pkg/desired"
 	"github.com/pgctrl/pgctrl/pkg/observed"
+	"github.com/pgctrl/pgctrl/pkg/plan"
 )
 
 // pooledServices says which services lead to poolers now. One that leads to
@@ -24,7 +25,7 @@ func pooledServices(in controllers.Input, t *topology.Topology) (map[string]bool
 	was := map[string]bool{} // services that some node has, and whether any has it pooled
 	for _, s := range t.AllStored(in, Concern) {
 		for _, backend := range s.Head.Backends {
-			name := strings.TrimSuffix(backend, fallbackSuffix)
+			name := strings.TrimSuffix(backend, plan.FallbackSuffix)
 			was[name] = was[name] || slices.Contains(s.Head.Pooled, backend)
 		}
 	}

@@ -44,9 +44,6 @@ const (
 	fallbackNo  = "none"
 )
 
-// fallbackSuffix makes the name of the backend that a service falls back to.
-const fallbackSuffix = "_fallback"
-
 // holder is the server of a read-write backend to which nobody listens: no member can
 // have its name.
 const holder = "_hold"
@@ -66,7 +63,7 @@ func compose(in controllers.Input, t *topology.Topology, pooled map[string]bool)
 			fs, bs = append(fs, f), append(bs, own)
 			continue
 		}
-		name := s.Name + fallbackSuffix
+		name := s.Name + plan.FallbackSuffix
 		if _, taken := t.Docs.Services[name]; taken {
 			bad = append(bad, observed.Condition{
 				Type: observed.Valid, Status: observed.False, Reason: observed.InvalidDocument,
