@@ -204,6 +204,53 @@ func TestNothingIsWrittenTwice(t *testing.T) {
 	}
 }
 
+// A crash may be at any moment. So whenever the cursor was written, every event up to it was there:
+// also of a transaction that has more events than one of ours can write.
+func TestCursorIsNeverAhead(t *testing.T) {
+	f := newFleet(t)
+	f.lead()
+	f.begun()
+	cursors := f.raw.Watch(t.Context(), layout.EventsCursor())
+	var want []events.ID
+	for round := range 5 {
+		var ops []clientv3.Op
+		for i := range 100 {
+			ops = append(ops, clientv3.OpPut(layout.ClusterDoc("c", fmt.Sprint("services/s", i)), port(6000+round)))
+		}
+		resp, err := f.raw.Txn(t.Context()).Then(ops...).Commit()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range ops {
+			want = append(want, events.ID{Revision: resp.Header.Revision, N: i})
+		}
+	}
+	f.until("c", len(want))
+	looks := 0
+	for last := int64(0); last < want[len(want)-1].Revision; {
+		for _, ev := range (<-cursors).Events {
+			_, _ = fmt.Sscan(string(ev.Kv.Value), &last)
+			looks++
+			then, err := f.raw.Get(t.Context(), layout.ClusterEvents("c"), clientv3.WithPrefix(), clientv3.WithRev(ev.Kv.ModRevision), clientv3.WithKeysOnly())
+			if err != nil {
+				t.Fatal(err)
+			}
+			there := map[string]bool{}
+			for _, e := range then.Kvs {
+				there[string(e.Key)] = true
+			}
+			for _, id := range want {
+				if id.Revision <= last && !there[layout.EventKey("c", id.String())] {
+					t.Fatalf("the cursor was at %d while %s was not there", last, id)
+				}
+			}
+		}
+	}
+	if looks < 5 {
+		t.Errorf("the cursor was looked at %d times", looks)
+	}
+}
+
 // A server that stops politely says how far it is, so that nothing has to be read again.
 func TestCursorIsLeftBehind(t *testing.T) {
 	f := newFleet(t)
