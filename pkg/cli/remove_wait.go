@@ -140,18 +140,17 @@ func (a *app) clear(ctx context.Context, f *follower, r removal) error {
 		return nil
 	}
 	guards := []store.Guard{store.ModIs(l.layout.FormedKey(r.cluster), 0), store.ModIs(l.layout.Leader(r.cluster), 0)}
-	// Agents delete their moves themselves; what is left is of nodes that are gone.
-	moves, _, err := client.List(ctx, l.layout.Prefix(keys.Moves))
+	// Agents delete their moves themselves; what is left is of nodes that are gone. How far hooks
+	// are goes last: a server may write it for as long as their documents are there.
+	before, err := a.ofCluster(ctx, client, r.cluster, keys.Moves, keys.Verdicts)
 	if err != nil {
-		return a.unreachable(err)
+		return err
 	}
-	var ops []store.Op
-	for _, e := range moves {
-		if ref, err := l.layout.Parse(e.Key); err == nil && ref.Cluster == r.cluster {
-			ops = append(ops, store.Delete(e.Key))
-		}
+	after, err := a.ofCluster(ctx, client, r.cluster, keys.Deliveries)
+	if err != nil {
+		return err
 	}
-	ops = append(ops, r.clearing(l)...)
+	ops := slices.Concat(before, r.clearing(l), after)
 	for len(ops) > 0 {
 		n := min(len(ops), store.MaxOps)
 		_, err := client.Commit(ctx, guards, ops[:n])
@@ -164,6 +163,23 @@ func (a *app) clear(ctx context.Context, f *follower, r removal) error {
 		ops = ops[n:]
 	}
 	return nil
+}
+
+// ofCluster lists the deletions of a cluster's keys of families that no view holds.
+func (a *app) ofCluster(ctx context.Context, client *store.Client, cluster string, families ...keys.Family) (ops []store.Op, err error) {
+	l := a.settings.Layout
+	for _, f := range families {
+		found, _, err := client.List(ctx, l.Prefix(f))
+		if err != nil {
+			return nil, a.unreachable(err)
+		}
+		for _, e := range found {
+			if ref, err := l.Parse(e.Key); err == nil && ref.Cluster == cluster {
+				ops = append(ops, store.Delete(e.Key))
+			}
+		}
+	}
+	return ops, nil
 }
 
 // clearing lists the deletions of a cluster that is gone, its documents last and
