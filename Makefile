@@ -100,6 +100,7 @@ bench: build ## the figures of the README, measured beside the alternatives
 	go run ./tests/bench
 	go run ./tests/bench/scale
 	go test -run '^$$' -bench . -benchtime 1s ./pkg/engine/... ./pkg/store/...
+	go test -run '^$$' -bench . -benchtime 1000x ./pkg/eventlog ./pkg/delivery
 
 .PHONY: bench-scale
 bench-scale: build ## the part of bench that needs no hosts: a server on 5,000 clusters

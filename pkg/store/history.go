@@ -53,6 +53,10 @@ func (h *History) Reached() int64 { return h.reached.Load() }
 // it drops the question while a watch of the stream is not up to date.
 const historyAsk = 20 * time.Millisecond
 
+// historyAlive is how often a stream has to be heard of: one that hangs says nothing, and no error
+// either. It costs a message for each prefix.
+const historyAlive = 10 * time.Second
+
 // historyPause is how long nothing is read after a watch has ended for no reason of its own.
 const historyPause = 200 * time.Millisecond
 
@@ -109,13 +113,15 @@ func (r *historian) read(ctx context.Context) error {
 		r.passed[i] = from - 1
 		watches.Go(func() { r.watch(ctx, i, from, responses) })
 	}
-	ask := time.NewTicker(historyAsk)
+	ask, alive := time.NewTimer(historyAsk), time.NewTicker(historyAlive)
 	defer ask.Stop()
-	asked := false
+	defer alive.Stop()
+	asked, silent := false, false
 	r.answers = 0
 	for {
 		select {
 		case got := <-responses:
+			silent = false
 			if err := r.take(got); err != nil {
 				return err
 			}
@@ -124,6 +130,14 @@ func (r *historian) read(ctx context.Context) error {
 			}
 		case <-ask.C:
 			asked = false
+		case <-alive.C:
+			if silent {
+				return errSilent
+			}
+			silent = true
+			if err := r.askHow(ctx); err != nil {
+				return err
+			}
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -134,11 +148,22 @@ func (r *historian) read(ctx context.Context) error {
 		}
 		if behind && !asked {
 			asked, r.answers = true, 0
-			if err := r.client.watcher.RequestProgress(ctx); err != nil {
-				return fmt.Errorf("ask how far etcd is: %w", err)
+			ask.Reset(historyAsk)
+			if err := r.askHow(ctx); err != nil {
+				return err
 			}
 		}
 	}
+}
+
+// askHow has etcd say how far each watch is. On a stream that hangs not even that gets through.
+func (r *historian) askHow(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	if err := r.client.watcher.RequestProgress(ctx); err != nil {
+		return fmt.Errorf("ask how far etcd is: %w", err)
+	}
+	return nil
 }
 
 func (r *historian) watch(ctx context.Context, i int, from int64, to chan<- heard) {
