@@ -95,8 +95,12 @@ func (s *session) attempt(ctx context.Context, h verdicts.Hook) (a verdicts.Answ
 
 // program has a command hook's program run.
 func (s *session) program(ctx context.Context, doc *desired.Hook, h verdicts.Hook, body []byte) verdicts.Answer {
+	scope := s.question.Cluster
+	if h.Fleet {
+		scope = keys.Fleet
+	}
 	out, err := s.programs.Run(ctx, hookrun.Order{
-		Cluster: s.question.Cluster, Hook: doc.Name, Node: doc.Command.On, Program: doc.Command.Program, Arguments: doc.Command.Arguments,
+		Cluster: s.question.Cluster, Hook: doc.Name, Scope: scope, Node: doc.Command.On, Program: doc.Command.Program, Arguments: doc.Command.Arguments,
 		Event: body, EventID: s.question.Cluster + "/" + s.question.ID, Kind: "before." + s.question.Operation,
 		Timeout: doc.Span(), Attempt: h.Tries + 1,
 	})

@@ -144,7 +144,7 @@ func (a *app) typeOf(l *live, o operation, leader status.Member, t plan.BackupTy
 
 // asked is what every operation of the cluster has that is asked for now.
 func (a *app) asked(o operation) operations.Asked {
-	return operations.Asked{Cluster: o.cluster, UID: o.formed.UID, Store: o.store, By: whoami(a.deps.Getenv), At: a.deps.Now().UTC()}
+	return operations.Asked{Cluster: o.cluster, UID: o.formed.UID, Store: o.store, By: whoami(a.deps.Getenv), Cause: cause(a.deps.Getenv), At: a.deps.Now().UTC()}
 }
 
 // ask writes an operation, under the leadership that was looked at.

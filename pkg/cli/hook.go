@@ -109,7 +109,7 @@ func (l *live) hooksOf(scope string) []told {
 	return out
 }
 
-// receiverOf is where a hook's events go, without what may be secret in it.
+// receiverOf is where a hook's events go: the host, since the rest of the address may be a secret.
 func receiverOf(h *desired.Hook) string {
 	if h.Webhook.URL == "" {
 		return h.Command.Program + " on " + h.Command.On
@@ -118,8 +118,7 @@ func receiverOf(h *desired.Hook) string {
 	if err != nil {
 		return "-"
 	}
-	u.User, u.RawQuery = nil, ""
-	return u.String()
+	return u.Scheme + "://" + u.Host
 }
 
 // hookScope checks what stands where the cluster stands.

@@ -32,15 +32,17 @@ func (w *work) write(ctx context.Context, ops ...store.Op) error {
 	if _, err := w.d.Client.Commit(ctx, w.d.term(), append(ops, store.Put(w.stateKey, value))); err != nil {
 		return fmt.Errorf("write state of hook %s: %w", w.hook.Key, err)
 	}
-	w.unsaved, w.saved = false, time.Now()
+	w.unsaved, w.saved, w.stored = false, time.Now(), w.state.Cursor
 	return nil
 }
 
-// last writes how far the hook came when it is stopped, so that the next one repeats nothing.
+// last writes how far the hook came when it is stopped, so that the next one repeats nothing. What
+// the hook did not want is behind it for good: another document is about what comes.
 func (w *work) last() {
-	if !w.unsaved {
+	if w.state.Hook == "" || !w.unsaved && w.state.Cursor == w.stored {
 		return
 	}
+	w.unsaved = true
 	ctx, cancel := context.WithTimeout(context.Background(), lastWord)
 	defer cancel()
 	_ = w.save(ctx) // a server that does not lead any more may not, and the next one repeats

@@ -4,10 +4,12 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"regexp"
 	"slices"
 
 	"github.com/pgctrl/pgctrl/pkg/events"
 	"github.com/pgctrl/pgctrl/pkg/hooks"
+	"github.com/pgctrl/pgctrl/pkg/keys"
 	"github.com/pgctrl/pgctrl/pkg/kv"
 )
 
@@ -80,7 +82,7 @@ func (w *work) read(ctx context.Context) error {
 func (w *work) ordered(es []kv.KV) (all []item) {
 	for _, e := range es {
 		i := item{rev: e.ModRevision, raw: e.Value}
-		if json.Unmarshal(e.Value, &i.event) == nil && i.event.ID != "" && hooks.After(w.state.Cursor, i.rev, i.event) {
+		if json.Unmarshal(e.Value, &i.event) == nil && w.genuine(e.Key, i.event) && hooks.After(w.state.Cursor, i.rev, i.event) {
 			all = append(all, i)
 		}
 	}
@@ -89,6 +91,16 @@ func (w *work) ordered(es []kv.KV) (all []item) {
 	})
 	return all
 }
+
+// genuine reports an event that is what its key says. What somebody wrote by hand is passed over.
+func (w *work) genuine(key string, e events.Event) bool {
+	_, err := events.ParseID(e.ID)
+	known := e.Cluster == keys.Fleet || keys.CheckCluster(e.Cluster) == nil
+	return err == nil && known && kindWords.MatchString(string(e.Kind)) && key == w.d.Layout.EventKey(e.Cluster, e.ID)
+}
+
+// kindWords are how kinds are spelled, also those of a newer server.
+var kindWords = regexp.MustCompile(`^[a-z_]+\.[a-z_]+$`)
 
 // sift keeps what the hook wants, and passes what comes before the first of it.
 func (w *work) sift(all []item) {

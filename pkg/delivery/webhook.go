@@ -161,12 +161,30 @@ func (w *webhook) words(ctx context.Context, err error) string {
 	return err.Error()
 }
 
-// hider takes out of a text what nobody may read: receivers repeat what they were sent.
+// leastToken is how long a part of an address has to be to be taken for a token; shorter ones are
+// words such as hook.
+const leastToken = 8
+
+// hider takes out of a text what nobody may read: receivers repeat what they were sent. Much of what
+// takes webhooks knows who comes by a token in the path.
 func (w *webhook) hider(secret []byte) func(string) string {
 	u, err := url.Parse(w.hook.Webhook.URL)
+	var parts []string
+	if err == nil {
+		for _, path := range []string{u.EscapedPath(), u.Path} {
+			for part := range strings.SplitSeq(path, "/") {
+				if len(part) >= leastToken {
+					parts = append(parts, part)
+				}
+			}
+		}
+	}
 	return func(s string) string {
 		if len(secret) > 0 {
 			s = strings.ReplaceAll(s, string(secret), "(secret)")
+		}
+		for _, part := range parts {
+			s = strings.ReplaceAll(s, part, "(path)")
 		}
 		if err == nil && u.RawQuery != "" {
 			s = strings.ReplaceAll(s, u.RawQuery, "(query)")
@@ -182,14 +200,16 @@ func (w *webhook) hider(secret []byte) func(string) string {
 	}
 }
 
-// place is where a redirect leads, without what may be secret in it.
+// place is where a redirect leads: its host, since the rest may be a secret.
 func place(location string) string {
 	u, err := url.Parse(location)
 	if err != nil || location == "" {
 		return "nowhere"
 	}
-	u.User, u.RawQuery, u.Fragment = nil, "", ""
-	return quoted([]byte(u.String()))
+	if u.Host == "" {
+		return "another path of the same host"
+	}
+	return quoted([]byte(u.Scheme + "://" + u.Host))
 }
 
 // quoted is the beginning of a text, on one line.

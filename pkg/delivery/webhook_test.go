@@ -43,7 +43,7 @@ func TestBadReceivers(t *testing.T) {
 	cases := map[string]struct{ text, want string }{
 		"redirect": {document(newReceiver(t, func(_ int, out http.ResponseWriter, r *http.Request) {
 			http.Redirect(out, r, elsewhere.URL+"/there?token=hidden", http.StatusTemporaryRedirect)
-		}).URL), "the receiver answers 307 and leads to " + elsewhere.URL + "/there; redirects are not followed, so put the right address into webhook.url"},
+		}).URL), "the receiver answers 307 and leads to " + elsewhere.URL + "; redirects are not followed, so put the right address into webhook.url"},
 		"unknown-authority": {document(secure.URL), "tls: failed to verify certificate: x509: certificate signed by unknown authority"},
 		"no-ca":             {"events: ['*']\nwebhook: {url: " + secure.URL + ", ca_file: /nowhere/ca.crt}", "read webhook.ca_file: open /nowhere/ca.crt: no such file or directory"},
 		"bad-ca":            {"events: ['*']\nwebhook: {url: " + secure.URL + ", ca_file: " + garbage + "}", "read webhook.ca_file: no certificate in " + garbage},
@@ -51,6 +51,8 @@ func TestBadReceivers(t *testing.T) {
 			"no answer within 100ms"},
 		"echoes": {document(says(http.StatusTeapot, "you sent sesame and\n\x00 sekret-query, "+strings.Repeat("x", 500)) + "?key=sekret-query"),
 			"the receiver answers 418 I'm a teapot, so it does not want what it gets: you sent (secret) and (query), " + strings.Repeat("x", 167)},
+		"repeats": {document(says(http.StatusNotFound, "Cannot POST /services/T0KENT0KEN/hook") + "/services/T0KENT0KEN/hook"),
+			"the receiver answers 404 Not Found, so it does not want what it gets: Cannot POST /(path)/(path)/hook"},
 		"broken":       {document(says(http.StatusBadGateway, "")), "the receiver answers 502 Bad Gateway"},
 		"no-such-host": {document("http://receiver.invalid/?key=sekret-query"), "dial tcp: lookup receiver.invalid"},
 		"no-http":      {document("https" + strings.TrimPrefix(elsewhere.URL, "http")), "http: server gave HTTP response to HTTPS client"},

@@ -31,6 +31,7 @@ type work struct {
 	done                    chan struct{}
 
 	state    hooks.State
+	stored   hooks.Cursor // as etcd has it
 	page     []item
 	unsaved  bool      // state has more than etcd
 	saved    time.Time // when it was written last
@@ -104,6 +105,7 @@ func (w *work) load(ctx context.Context) error {
 	if ok && json.Unmarshal(e.Value, &s) == nil && s.Schema == hooks.Schema && s.Created == w.hook.CreateRevision {
 		w.state = s
 	}
+	w.stored = w.state.Cursor
 	return nil
 }
 
@@ -127,8 +129,8 @@ func (w *work) step(ctx context.Context) error {
 	switch at := w.state.NextTry; {
 	case len(w.page) == 0:
 		return w.rest(ctx, lookEvery)
-	case at != nil && time.Until(*at) > 0:
-		return w.rest(ctx, time.Until(*at))
+	case at != nil && time.Until(*at) > 0 && time.Until(*at) <= 2*hooks.MostRetryAfter:
+		return w.rest(ctx, time.Until(*at)) // one that is further away another server's clock said
 	}
 	return w.event(ctx, w.page[0])
 }

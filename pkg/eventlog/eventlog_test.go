@@ -282,12 +282,29 @@ func TestGap(t *testing.T) {
 	f.put(layout.ClusterDoc("c", "dns"), "enabled: false\n")
 	last := f.put(layout.ClusterDoc("c", "dns"), "enabled: true\n")
 	confirmed := f.put(layout.PrimaryKey("c"), string(observed.Encode(observed.Primary{Member: "c-2", Node: "n2", By: "n2", Epoch: 3, Writable: true})))
+	both, err := f.raw.Txn(t.Context()).Then(clientv3.OpPut(layout.ClusterDoc("c", "vip"), "enabled: true\n"), clientv3.OpPut(layout.ClusterDoc("c", "monitor"), "enabled: false\n")).Commit()
+	if err != nil {
+		t.Fatal(err)
+	}
 	end := f.put("/elsewhere", "x")
 	if _, err := f.raw.Compact(t.Context(), end); err != nil {
 		t.Fatal(err)
 	}
+	// What etcd still has is told as ever.
+	f.put(layout.Leader("c"), "c-2")
+	if _, err := f.raw.Delete(t.Context(), layout.Leader("c")); err != nil {
+		t.Fatal(err)
+	}
 	f.lead()
-	got := f.until("c", 3)
+	got := f.until("c", 7)
+	var kinds []string
+	for _, e := range got[3:] {
+		kinds = append(kinds, string(e.Kind))
+	}
+	if id := fmt.Sprint(both.Header.Revision, "-1"); got[4].ID != id || !slices.Equal(kinds, []string{"document.changed", "document.changed", "leader.changed", "leader.lost"}) {
+		t.Errorf("after that: %v, the second as %s", kinds, got[4].ID)
+	}
+	got = got[:3]
 	if got[1].ID != fmt.Sprint(last, "-0") || got[1].Subject != "dns" || !got[1].Late || got[2].ID != fmt.Sprint(confirmed, "-0") || got[2].Kind != events.PrimaryConfirmed {
 		t.Errorf("told of the gap: %+v", got[1:])
 	}
@@ -295,8 +312,8 @@ func TestGap(t *testing.T) {
 		t.Errorf("no word of the gap: %+v", gap)
 	}
 	next := f.put(layout.ClusterDoc("c", "log"), "enabled: false\n")
-	if got := f.until("c", 4); got[3].ID != fmt.Sprint(next, "-0") || got[3].Late {
-		t.Errorf("after the gap: %+v", got[3])
+	if got := f.until("c", 8); got[7].ID != fmt.Sprint(next, "-0") || got[7].Late {
+		t.Errorf("after the gap: %+v", got[7])
 	}
 }
 

@@ -48,6 +48,7 @@ func (s *Stream) open(ctx context.Context, l *store.Leadership) (*journal, error
 		return nil, err
 	}
 	j.projection = projection.New(s.Layout, reports)
+	cursor = min(cursor, now) // somebody wrote it by hand, or etcd was put back
 	if cursor == 0 {
 		// What was before the first server is no event. That there is a beginning is written, so
 		// that nothing is lost between it and the first event.
@@ -68,10 +69,11 @@ func (j *journal) from(cursor int64) {
 // read finds events until ctx ends or something is in the way.
 func (j *journal) read(ctx context.Context) error {
 	err := j.history.Run(ctx, j.take)
-	if !errors.Is(err, store.ErrForgotten) {
+	var gone *store.Forgotten
+	if !errors.As(err, &gone) {
 		return err
 	}
-	if err := j.bridge(ctx, err); err != nil {
+	if err := j.bridge(ctx, gone); err != nil {
 		return err
 	}
 	return j.history.Run(ctx, j.take)
@@ -106,36 +108,43 @@ func (j *journal) found(list []events.Event, now time.Time) {
 	}
 }
 
-// bridge goes on behind what etcd has forgotten. What was written meanwhile, and is still there,
-// is told; what came and went is not known to anybody.
-func (j *journal) bridge(ctx context.Context, why error) error {
+// bridge tells of what etcd has forgotten as far as it can still be seen: what was written then and
+// is still there. What came and went is not known to anybody. History has the rest.
+func (j *journal) bridge(ctx context.Context, gone *store.Forgotten) error {
 	now := time.Now().UTC()
-	gap := events.Event{
-		Schema: events.Schema, ID: events.ID{Revision: j.through + 1}.String(), Cluster: events.Fleet, Kind: events.StreamGap, Severity: events.Warning,
-		At: now, Seen: now, Late: true, Message: "no server looked for longer than etcd remembers; what was written meanwhile and is still there is told",
-	}
-	var list []events.Event
-	upTo := int64(0)
+	written := map[int64][]projection.Change{}
 	for _, f := range []keys.Family{keys.Desired, keys.Defaults, keys.Nodes, keys.Hooks, keys.Primary, keys.Operations} {
-		found, rev, err := j.Client.List(ctx, j.Layout.Prefix(f))
+		found, _, err := j.Client.List(ctx, j.Layout.Prefix(f))
 		if err != nil {
 			return err
 		}
-		if upTo == 0 {
-			upTo = rev
-		}
 		for i := range found {
-			if e := found[i]; e.ModRevision > j.through && e.ModRevision <= upTo {
-				list = append(list, j.projection.Of(e.ModRevision, []projection.Change{{Key: e.Key, New: &e}}, now, true)...)
+			if e := found[i]; e.ModRevision >= gone.From && e.ModRevision < gone.Oldest {
+				written[e.ModRevision] = append(written[e.ModRevision], projection.Change{Key: e.Key, New: &e})
 			}
 		}
 	}
-	j.Log.Warn("events of the past are incomplete", zap.Error(why), zap.Int64("from", j.through+1), zap.Int64("to", upTo))
+	var list []events.Event
+	first := 0
+	for rev, changes := range written {
+		found := j.projection.Of(rev, changes, now, true)
+		if rev == gone.From {
+			first = len(found)
+		}
+		list = append(list, found...)
+	}
+	gap := events.Event{
+		Schema: events.Schema, ID: events.ID{Revision: gone.From, N: first}.String(), Cluster: events.Fleet, Kind: events.StreamGap,
+		Severity: events.Warning, At: now, Seen: now, Late: true,
+		Message: fmt.Sprintf("no server looked for longer than etcd remembers (revisions %d to %d); what was written then and is still there is told", gone.From, gone.Oldest-1),
+	}
+	j.Log.Warn("events of the past are incomplete", zap.Error(gone))
+	list = append(list, gap)
 	events.Sort(list)
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.found(append([]events.Event{gap}, list...), now)
-	j.from(upTo)
+	j.found(list, now)
+	j.from(gone.Oldest - 1)
 	return nil
 }
 
@@ -216,7 +225,12 @@ func (j *journal) reachLocked(n int) int64 {
 // commit writes events and the cursor at once, and removes what is too much.
 func (j *journal) commit(ctx context.Context, batch []events.Event, cursor int64) error {
 	ops := make([]store.Op, 0, 3*len(batch)+1)
+	named := map[string]bool{}
 	for _, e := range batch {
+		if named[nameOf(e)] {
+			continue // etcd would refuse all of them, again and again
+		}
+		named[nameOf(e)] = true
 		ops = append(ops, store.Put(j.Layout.EventKey(e.Cluster, e.ID), observed.Encode(e)))
 	}
 	gone := j.stored.tooMuch(batch, time.Now(), 2*writeAtOnce)

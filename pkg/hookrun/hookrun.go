@@ -24,6 +24,7 @@ import (
 	"github.com/pgctrl/pgctrl/pkg/keys"
 	"github.com/pgctrl/pgctrl/pkg/kv"
 	"github.com/pgctrl/pgctrl/pkg/observed"
+	"github.com/pgctrl/pgctrl/pkg/plan"
 	"github.com/pgctrl/pgctrl/pkg/store"
 )
 
@@ -58,6 +59,8 @@ var (
 type Order struct {
 	Cluster string
 	Hook    string
+	// Scope is whose hook it is: the cluster, or keys.Fleet, which may have one of the same name.
+	Scope string
 	// Node is the node's name, or Primary.
 	Node      string
 	Program   string
@@ -136,6 +139,9 @@ func (r *Runner) Run(ctx context.Context, o Order) (Outcome, error) {
 	out := Outcome{Node: node, Step: id, Exit: -1}
 	asked, err := r.client.Commit(ctx, []store.Guard{r.lead.Guard(), store.ModIs(key, 0)},
 		[]store.Op{store.Put(key, observed.Encode(step)), store.Delete(result)})
+	if errors.Is(err, store.ErrConflict) {
+		return out, fmt.Errorf("%s: %w", what, err) // it is somebody else's, or we lead no more
+	}
 	// A write without an answer may have happened, so it is cleared up after in any case.
 	defer r.clear(ctx, key, result, asked)
 	if err != nil {
@@ -185,9 +191,17 @@ func (o *Outcome) take(r observed.StepResult) {
 	}
 }
 
+// named is the hook's name, as no other hook's that may run for the cluster is spelled.
+func (o Order) named() string {
+	if o.Scope == keys.Fleet {
+		return o.Hook + plan.HookOfFleet
+	}
+	return o.Hook
+}
+
 // stepID names the step: one of a hook, an event and an attempt, however often that is asked for.
 func stepID(o Order) string {
-	return fmt.Sprintf("%s.hook-%s-%s-%d", o.Cluster, o.Hook, strings.ReplaceAll(o.EventID, "/", "."), o.Attempt)
+	return fmt.Sprintf("%s.hook-%s-%s-%d", o.Cluster, o.named(), strings.ReplaceAll(o.EventID, "/", "."), o.Attempt)
 }
 
 // clear deletes a step and what came of it, whatever became of whoever asked; but not when

@@ -24,7 +24,7 @@ func (r *Runner) step(ctx context.Context, o Order) (plan.Step, string, error) {
 	s := plan.Step{
 		Schema: plan.SchemaOf(plan.ActHook), Act: plan.ActHook, Cluster: o.Cluster, Store: rec.Incarnation, By: "hook " + o.Hook,
 		Hook: &plan.Hook{
-			Name: o.Hook, Program: o.Program, Arguments: o.Arguments, Event: o.Event, EventID: o.EventID, Kind: o.Kind,
+			Name: o.named(), Program: o.Program, Arguments: o.Arguments, Event: o.Event, EventID: o.EventID, Kind: o.Kind,
 			Timeout: o.Timeout, Expires: time.Now().Add(BeginWithin).UTC(), Attempt: o.Attempt,
 		},
 	}

@@ -117,7 +117,7 @@ func (s State) passed(at Cursor) State {
 // the receiver failed. After a long outage nothing is waited for twice, so what waited is over
 // as soon as it was tried once.
 func (s State) Failed(now time.Time, e events.Event, cause string, wait, retryFor time.Duration) (next State, dead bool) {
-	if s.FailingSince == nil {
+	if s.FailingSince == nil || s.FailingSince.After(now) { // by the clock of another server
 		s.FailingSince = &now
 	}
 	s.Event, s.Attempt, s.Error = ID(e), s.Attempt+1, cause

@@ -37,14 +37,14 @@ func NewArchive(asked Asked) Operation {
 // Asked is what every new operation has: of which cluster, by whom, when.
 type Asked struct {
 	Cluster, UID, Store string
-	By, Why             string
+	By, Cause, Why      string
 	At                  time.Time
 }
 
 func (a Asked) operation(k Kind, within time.Duration, phases ...string) Operation {
 	o := Operation{
 		Schema: Schema, Kind: k, ID: NewID(k, a.At), Cluster: a.Cluster, UID: a.UID, Store: a.Store,
-		By: a.By, Why: a.Why, Asked: a.At, Deadline: a.At.Add(within), State: Waiting,
+		By: a.By, Cause: a.Cause, Why: a.Why, Asked: a.At, Deadline: a.At.Add(within), State: Waiting,
 	}
 	for _, name := range phases {
 		o.Phases = append(o.Phases, Phase{Name: name})

@@ -73,6 +73,8 @@ type Operation struct {
 	UID   string `json:"uid"`
 	// By is who asked, as in root@pg1; BySchedule when the server did by itself.
 	By string `json:"by"`
+	// Cause is the event whose hook asked for it, as in pg-test/1042-0; empty: no hook did.
+	Cause string `json:"cause,omitempty"`
 	// Why is what a server's own operation is for, as in "full backup due since ...".
 	Why   string    `json:"why,omitempty"`
 	Asked time.Time `json:"asked"`

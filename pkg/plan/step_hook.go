@@ -33,6 +33,10 @@ type Hook struct {
 	Attempt int `json:"attempt"`
 }
 
+// HookOfFleet ends the name of a hook of all clusters, beside which the cluster may have one of the
+// same name. No document's name has a colon.
+const HookOfFleet = ":fleet"
+
 // The bounds of a run. What is over them was not written by pgctrl.
 const (
 	// HookLongest is the longest time that a program may have.
@@ -45,7 +49,7 @@ const (
 )
 
 var (
-	hookName    = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$`)
+	hookName    = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}(:fleet)?$`)
 	hookEventID = regexp.MustCompile(`^[a-z_][a-z0-9-]{0,39}/([0-9]+-[0-9]+|[a-z]+-[a-z0-9]+)$`)
 )
 

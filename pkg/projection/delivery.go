@@ -1,6 +1,7 @@
 package projection
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -62,6 +63,10 @@ func (m *moment) letter(e events.Event, what string, c Change) {
 		of = "hooks"
 	}
 	_, cause, _ := strings.Cut(id, ".")
+	var about events.Event
+	if json.Unmarshal(l.Event, &about) == nil && strings.HasPrefix(string(about.Kind), "hook.") {
+		e.Hops = about.Hops + 1 // hooks that hear of one another's letters would never end
+	}
 	e.Kind, e.Cause, e.Next = events.HookDead, cause, fmt.Sprintf("pgctrl hook replay %s %s", of, l.Hook)
 	e.Message = fmt.Sprintf("hook %s: event %s was given up after %d attempts: %s", l.Hook, id, l.Attempts, l.Error)
 	m.add(e)

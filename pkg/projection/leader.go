@@ -3,6 +3,7 @@ package projection
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/pgctrl/pgctrl/pkg/events"
 	"github.com/pgctrl/pgctrl/pkg/keys"
@@ -13,6 +14,9 @@ import (
 // patroni tells of Patroni's leader key and of its members' keys, which are there while their
 // Patroni reaches etcd.
 func (m *moment) patroni(ref keys.Ref, c Change) {
+	if keys.CheckCluster(ref.Cluster) != nil {
+		return // a scope that no cluster of ours can have
+	}
 	if ref.Doc == "leader" {
 		m.leader(ref.Cluster, c)
 		return
@@ -125,7 +129,15 @@ func (m *moment) moves(ref keys.Ref, c Change) {
 	if err != nil || is.Schema > observed.Schema {
 		return
 	}
+	if len(is.Moves) == 0 {
+		return
+	}
 	last := int64(0)
+	for _, mv := range is.Moves {
+		if c.Old == nil && is.Moves[len(is.Moves)-1].At.Sub(mv.At) > time.Minute {
+			last = mv.Seq // of a record that was deleted and is written anew all but the end was told
+		}
+	}
 	if c.Old != nil {
 		was, err := observed.Decode[observed.Moves](*c.Old)
 		if err == nil && was.UID == is.UID && was.Store == is.Store && len(was.Moves) > 0 {

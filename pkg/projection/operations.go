@@ -20,10 +20,12 @@ func (m *moment) operation(ref keys.Ref, c Change) {
 		return
 	}
 	e := events.Event{Cluster: ref.Cluster, Subject: is.ID, By: is.By, Cause: revision(c.New.CreateRevision)}
+	asks, hops := causeOf(is.Cause)
+	e.Hops = hops
 	var was operations.Operation
 	if c.Old == nil {
 		asked := e
-		asked.Kind, asked.Cause, asked.At = events.OperationAsked, "", is.Asked
+		asked.Kind, asked.Cause, asked.At = events.OperationAsked, asks, is.Asked
 		asked.Message = fmt.Sprintf("%s was asked for", is.Kind)
 		if is.Why != "" {
 			asked.Message += ": " + is.Why

@@ -73,7 +73,11 @@ func (p *Projection) Of(revision int64, changes []Change, seen time.Time, past b
 		if e.At.IsZero() {
 			e.At = seen
 		}
-		e.Message = short(e.Message)
+		e.Message = short(e.Message, maxMessage)
+		// Of keys that somebody writes by hand anything may be a name.
+		for _, s := range []*string{&e.Node, &e.Member, &e.Concern, &e.Subject, &e.From, &e.To, &e.Cause, &e.By, &e.Reason, &e.Next} {
+			*s = short(*s, maxWord)
+		}
 	}
 	return m.found
 }
@@ -164,14 +168,17 @@ func (m *moment) each(node string, e events.Event) {
 	}
 }
 
-// maxMessage is how long a message may be: programs' own words can be pages.
-const maxMessage = 1000
+// How long a message may be, because programs' own words can be pages, and anything else.
+const (
+	maxMessage = 1000
+	maxWord    = 300
+)
 
-func short(s string) string {
-	if len(s) <= maxMessage {
+func short(s string, most int) string {
+	if len(s) <= most {
 		return s
 	}
-	return strings.ToValidUTF8(s[:maxMessage], "") + " ..."
+	return strings.ToValidUTF8(s[:most], "") + " ..."
 }
 
 // underEpoch is the cause of what follows from a leadership: Patroni writes the leader key alone,

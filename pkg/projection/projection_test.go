@@ -186,6 +186,8 @@ func TestEvents(t *testing.T) {
 
 		{"a backup is asked for", []Change{change(l.OperationKey("c", "backup-x"), nil, backup(operations.Waiting, operations.Phase{Name: "stanza"}))},
 			`500-0 operation.asked info cluster=c subject=backup-x by=bob@n1: backup was asked for`},
+		{"a hook asks for one", []Change{change(l.OperationKey("c", "backup-x"), nil, operations.Operation{Schema: 1, Kind: operations.KindBackup, ID: "backup-x", By: "root@n1", Cause: "c/77-0+2", Asked: seen, State: operations.Waiting})},
+			`500-0 operation.asked info cluster=c subject=backup-x cause=77-0 by=root@n1 hops=2: backup was asked for`},
 		{"it begins", []Change{change(l.OperationKey("c", "backup-x"), backup(operations.Waiting, operations.Phase{Name: "backup"}),
 			backup(operations.Running, operations.Phase{Name: "backup", State: operations.PhaseRunning, Node: "n1", Member: "c-1", Epoch: plan.Epoch(480)}))},
 			`500-0 operation.phase info cluster=c node=n1 member=c-1 subject=backup-x to=backup cause=300 by=bob@n1 epoch=480: backup is at backup`},

@@ -60,7 +60,7 @@ func (c commander) Run(ctx context.Context, o delivery.Order) error {
 		}
 	})()
 	out, err := c.runner.Run(bounded, hookrun.Order{
-		Cluster: o.Cluster, Hook: o.Hook, Node: o.On, Program: o.Program, Arguments: o.Arguments, Event: o.Input,
+		Cluster: o.Cluster, Hook: o.Hook, Scope: o.Scope, Node: o.On, Program: o.Program, Arguments: o.Arguments, Event: o.Input,
 		EventID: o.Cluster + "/" + o.ID, Kind: o.Kind, Timeout: o.Timeout, Attempt: o.Attempt,
 	})
 	if err != nil {

@@ -9,14 +9,21 @@ import (
 	"sync/atomic"
 	"time"
 
-	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"google.golang.org/grpc/metadata"
 )
 
-// ErrForgotten means that etcd has compacted revisions that were still to be read.
-var ErrForgotten = errors.New("etcd has forgotten revisions that were not read yet")
+// Forgotten means that etcd has compacted revisions that were still to be read.
+type Forgotten struct {
+	// From was to be read next; Oldest is the first revision that etcd still has.
+	From, Oldest int64
+}
+
+// Error implements error.
+func (f *Forgotten) Error() string {
+	return fmt.Sprintf("etcd has forgotten revisions that were not read yet: from %d on, and the oldest that it has is %d", f.From, f.Oldest)
+}
 
 // Moment is one revision: all that one transaction changed of the prefixes that are read.
 type Moment struct {
@@ -35,6 +42,7 @@ type History struct {
 	prefixes []string
 	stream   string
 	from     int64 // the first revision to read
+	past     int64 // the newest revision when reading began
 	reached  atomic.Int64
 }
 
@@ -61,7 +69,7 @@ const historyAlive = 10 * time.Second
 const historyPause = 200 * time.Millisecond
 
 // Run hands over one moment after the other until ctx ends, each says stop, or what is next was
-// compacted away (ErrForgotten). Whatever else goes wrong it goes on where it was.
+// compacted away (Forgotten). Whatever else goes wrong it goes on where it was.
 func (h *History) Run(ctx context.Context, each func(Moment) error) error {
 	for generation := 0; ; generation++ {
 		r := &historian{History: h, each: each, generation: generation}
@@ -69,7 +77,7 @@ func (h *History) Run(ctx context.Context, each func(Moment) error) error {
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case errors.Is(err, ErrForgotten), r.stopped:
+		case errors.As(err, new(*Forgotten)), r.stopped:
 			return err
 		}
 		h.client.log.Warn("history is read again", zap.Int64("revision", h.Reached()+1), zap.Error(err))
@@ -86,7 +94,6 @@ type historian struct {
 	*History
 	each       func(Moment) error
 	generation int
-	past       int64 // the newest revision when reading began
 	passed     []int64
 	waiting    [][]Moment // of each prefix, not yet handed over
 	answers    int        // to the question how far etcd is
@@ -94,11 +101,13 @@ type historian struct {
 }
 
 func (r *historian) read(ctx context.Context) error {
-	past, err := r.client.revision(ctx, r.prefixes[0])
-	if err != nil {
-		return err
+	if r.past == 0 { // what comes while a watch is broken is late by seconds, and is no past
+		past, err := r.client.revision(ctx, r.prefixes[0])
+		if err != nil {
+			return err
+		}
+		r.History.past = past
 	}
-	r.past = past
 	// One stream for all, so that one question about progress is answered for all; another one
 	// for each attempt, since a stream that hangs stays so.
 	ctx = clientv3.WithRequireLeader(metadata.AppendToOutgoingContext(ctx, streamKey, r.stream+"#"+strconv.Itoa(r.generation)))
@@ -198,9 +207,7 @@ func (r *historian) take(h heard) error {
 	case h.closed:
 		return errClosed
 	case resp.CompactRevision > 0:
-		return fmt.Errorf("%w: from %d on, and the oldest that it knows is %d", ErrForgotten, r.Reached()+1, resp.CompactRevision)
-	case errors.Is(resp.Err(), rpctypes.ErrCompacted):
-		return fmt.Errorf("%w: from %d on", ErrForgotten, r.Reached()+1)
+		return &Forgotten{From: r.Reached() + 1, Oldest: resp.CompactRevision}
 	case resp.Err() != nil:
 		return resp.Err()
 	case resp.Canceled:
@@ -216,10 +223,13 @@ func (r *historian) take(h heard) error {
 }
 
 func (r *historian) events(i int, events []*clientv3.Event) {
-	list := r.waiting[i]
+	list, newest := r.waiting[i], r.Reached()
+	if n := len(list); n > 0 {
+		newest = list[n-1].Revision
+	}
 	for _, ev := range events {
 		rev := ev.Kv.ModRevision
-		if rev <= r.Reached() {
+		if rev <= newest {
 			continue // etcd has sent events twice (#17247)
 		}
 		c := Change{Key: string(ev.Kv.Key)}

@@ -8,10 +8,13 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strings"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pgctrl/pgctrl/pkg/plan"
 )
 
 const (
@@ -48,7 +51,7 @@ type Result struct {
 func environment(o Order, node, path string) []string {
 	return []string{
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8",
-		"PGCTRL_HOOK=" + o.Hook, "PGCTRL_EVENT_ID=" + o.EventID, "PGCTRL_EVENT_KIND=" + o.Kind,
+		"PGCTRL_HOOK=" + strings.TrimSuffix(o.Hook, plan.HookOfFleet), "PGCTRL_EVENT_ID=" + o.EventID, "PGCTRL_EVENT_KIND=" + o.Kind,
 		"PGCTRL_CLUSTER=" + o.Cluster, "PGCTRL_NODE=" + node, "PGCTRL_CAUSE=" + causeFor(o), "PGCTRL_PROGRAM=" + path,
 	}
 }

@@ -122,7 +122,13 @@ func testHistoryForgotten(t *testing.T, b Backend) {
 	must[*clientv3.CompactResponse](t)(b.KV.Compact(t.Context(), rev))
 	h := store.NewHistory(b.Store, "forgotten", from, "/a/", "/b/")
 	err := h.Run(ctxFor(t), func(m store.Moment) error { t.Errorf("handed over %q", told(m)); return nil })
-	if !errors.Is(err, store.ErrForgotten) {
-		t.Errorf("history ended with %v", err)
+	var gone *store.Forgotten
+	if !errors.As(err, &gone) || gone.From != from || gone.Oldest != rev {
+		t.Fatalf("history ended with %v, want one that has forgotten %d up to %d", err, from, rev)
+	}
+	// What it still has can be read, and what was before is known of it.
+	rest := store.NewHistory(b.Store, "forgotten", gone.Oldest, "/a/", "/b/")
+	if got := read(t, rest, func([]store.Moment) bool { return true }); got[0].Revision != rev {
+		t.Errorf("the oldest is of revision %d, want %d", got[0].Revision, rev)
 	}
 }
