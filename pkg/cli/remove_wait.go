@@ -150,6 +150,16 @@ func (a *app) clear(ctx context.Context, f *follower, r removal) error {
 	if err != nil {
 		return err
 	}
+	// Secrets that a server made it deletes; what hooks sign with people have set.
+	secrets, _, err := client.ListKeys(ctx, l.layout.ClusterSecrets(r.cluster))
+	if err != nil {
+		return a.unreachable(err)
+	}
+	for _, key := range secrets {
+		if strings.HasPrefix(key, l.layout.Secret(r.cluster, keys.HookSecret(""))) {
+			after = append(after, store.Delete(key))
+		}
+	}
 	ops := slices.Concat(before, r.clearing(l), after)
 	for len(ops) > 0 {
 		n := min(len(ops), store.MaxOps)

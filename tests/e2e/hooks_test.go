@@ -14,6 +14,7 @@ import (
 
 	"github.com/pgctrl/pgctrl/pkg/events"
 	"github.com/pgctrl/pgctrl/pkg/hooks"
+	"github.com/pgctrl/pgctrl/pkg/keys"
 	"github.com/pgctrl/pgctrl/pkg/trace"
 	"github.com/pgctrl/pgctrl/tests/fleet"
 )
@@ -75,6 +76,7 @@ func hook(ctx context.Context, t *testing.T, name string, fields ...string) {
 	t.Helper()
 	t.Cleanup(func() {
 		drop(context.WithoutCancel(ctx), t, hosts.Layout.ClusterDoc(cluster, "hooks/"+name))
+		drop(context.WithoutCancel(ctx), t, hosts.Layout.Secret(cluster, keys.HookSecret(name)))
 		_, _ = hosts.Pgctrl(context.Background(), "hook", "forget", cluster, name)
 	})
 	// Nothing is sent before there is a key to sign it with.
