@@ -25,7 +25,7 @@ const module = "github.com/pgctrl/pgctrl/"
 // TestPurePackagesStayPure: what decides must not be able to act. A forbidden
 // import is an error with its reason.
 func TestPurePackagesStayPure(t *testing.T) {
-	pure := []string{"pkg/keys", "pkg/kv", "pkg/near", "pkg/version", "pkg/desired", "pkg/observed", "pkg/plan", "pkg/patroni", "pkg/status", "pkg/controllers", "pkg/hooks", "pkg/verdicts"}
+	pure := []string{"pkg/keys", "pkg/kv", "pkg/near", "pkg/version", "pkg/desired", "pkg/observed", "pkg/plan", "pkg/patroni", "pkg/status", "pkg/controllers", "pkg/hooks", "pkg/verdicts", "pkg/events", "pkg/projection", "pkg/trace", "pkg/operations"}
 	forbidden := map[string]string{
 		"os/exec":                      "deciding code starts no programs",
 		"net/http":                     "deciding code talks to nobody",

@@ -78,7 +78,7 @@ func (l *live) hooksOf(scope string) []told {
 		}
 		all[name] = t
 	}
-	for _, e := range l.Range(l.layout.Prefix(keys.Deliveries) + recordsOf(scope) + "/") {
+	for _, e := range l.Range(l.layout.Deliveries(recordsOf(scope))) {
 		r, err := l.layout.Parse(e.Key)
 		if err != nil {
 			continue

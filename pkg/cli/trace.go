@@ -120,7 +120,7 @@ func (a *app) traced(ctx context.Context, cluster string) (trace.Input, error) {
 			a.note("%s", newer(e.Key).cause)
 		}
 	}
-	if h, there, err := client.Get(ctx, l.Scope(cluster)+"history"); err != nil {
+	if h, there, err := client.Get(ctx, l.History(cluster)); err != nil {
 		return in, a.unreachable(err)
 	} else if there {
 		if in.History, err = patroni.ParseHistory(h.Value); err != nil {

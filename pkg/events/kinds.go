@@ -28,7 +28,6 @@ const (
 	VIPReleased Kind = "vip.released"
 	PoolerUp    Kind = "pooler.up"
 	PoolerDown  Kind = "pooler.down"
-	PoolMoved   Kind = "pool.moved"
 	DNSMoved    Kind = "dns.moved"
 
 	MemberLost    Kind = "member.lost"
@@ -85,7 +84,6 @@ var Kinds = []Described{
 	{VIPReleased, Info, "the virtual address was taken off a node"},
 	{PoolerUp, Info, "a member's PgBouncer serves"},
 	{PoolerDown, Warning, "a member's PgBouncer does not serve; clients are sent to others"},
-	{PoolMoved, Info, "one node's PgBouncer holds its clients, or has let them go on"},
 	{DNSMoved, Info, "a name leads to another member on one node with role infra"},
 	{MemberLost, Warning, "Patroni's key of a member is gone: its Patroni has stopped, or can't reach etcd"},
 	{MemberBack, Info, "Patroni's key of a member is there"},

@@ -233,6 +233,9 @@ func (l Layout) ClusterEvents(cluster string) string { return l.root("events", c
 // EventsCursor is up to which revision events have been found and written.
 func (l Layout) EventsCursor() string { return l.root("cursors/events") }
 
+// Deliveries is the range of what there is of a scope's hooks: how far they are, what was given up.
+func (l Layout) Deliveries(cluster string) string { return l.root("deliveries", cluster, "") }
+
 // DeliveryState is how far a hook is; cluster is Fleet for one of all clusters.
 func (l Layout) DeliveryState(cluster, hook string) string {
 	return l.root("deliveries", cluster, hook, "state")
@@ -346,6 +349,9 @@ func (l Layout) Positions(cluster string) []string {
 	scope := l.Scope(cluster)
 	return []string{scope + "status", scope + "optime/leader", scope + "sync", scope + "failsafe"}
 }
+
+// History is Patroni's key of the timelines that ended.
+func (l Layout) History(cluster string) string { return l.Scope(cluster) + "history" }
 
 // Leader is Patroni's leader key.
 func (l Layout) Leader(cluster string) string { return l.Scope(cluster) + "leader" }

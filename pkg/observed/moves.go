@@ -54,9 +54,6 @@ const (
 	// MoveVIPAdded and MoveVIPRemoved: the address Name is on this node, or not any more.
 	MoveVIPAdded   MoveKind = "vip-added"
 	MoveVIPRemoved MoveKind = "vip-removed"
-	// MovePoolHeld and MovePoolResumed: this node's pooler holds its clients, or lets them go on.
-	MovePoolHeld    MoveKind = "pool-held"
-	MovePoolResumed MoveKind = "pool-resumed"
 	// MovePooler: this node's pooler is To: up, down or alone.
 	MovePooler MoveKind = "pooler"
 	// MoveDNS: this node's dnsmasq was given To for Name.

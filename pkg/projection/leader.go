@@ -169,10 +169,6 @@ func (m *moment) move(ref keys.Ref, mv observed.Move) {
 		e.Kind, e.Concern, e.Message = events.VIPTaken, "vip", fmt.Sprintf("%s is on %s", mv.Name, ref.Node)
 	case observed.MoveVIPRemoved:
 		e.Kind, e.Concern, e.Message = events.VIPReleased, "vip", fmt.Sprintf("%s is not on %s any more", mv.Name, ref.Node)
-	case observed.MovePoolHeld:
-		e.Kind, e.Concern, e.Message = events.PoolMoved, "pgbouncer", fmt.Sprintf("the pooler on %s holds its clients", ref.Node)
-	case observed.MovePoolResumed:
-		e.Kind, e.Concern, e.Message = events.PoolMoved, "pgbouncer", fmt.Sprintf("the pooler on %s lets its clients go on", ref.Node)
 	case observed.MoveDNS:
 		e.Kind, e.Concern, e.Message = events.DNSMoved, "dns", fmt.Sprintf("on %s %s leads to %s", ref.Node, mv.Name, to)
 	default:

@@ -41,7 +41,6 @@ type History struct {
 	client   *Client
 	prefixes []string
 	stream   string
-	from     int64 // the first revision to read
 	past     int64 // the newest revision when reading began
 	reached  atomic.Int64
 }
@@ -49,7 +48,7 @@ type History struct {
 // NewHistory prepares reading from a revision on; Run reads. Prefixes are as in MirrorOptions,
 // and so is stream.
 func NewHistory(c *Client, stream string, from int64, prefixes ...string) *History {
-	h := &History{client: c, prefixes: distinct(prefixes), stream: stream, from: from}
+	h := &History{client: c, prefixes: distinct(prefixes), stream: stream}
 	h.reached.Store(from - 1)
 	return h
 }

@@ -232,7 +232,7 @@ func partOf(list []observed.Move, epoch int64) []observed.Move {
 const makesWay = 5 * time.Second
 
 func madeWay(m observed.Move) bool {
-	return m.What == observed.MoveVIPRemoved || m.What == observed.MovePoolHeld || m.What == observed.MovePooler || m.What == observed.MoveRoute && m.To == ""
+	return m.What == observed.MoveVIPRemoved || m.What == observed.MovePooler || m.What == observed.MoveRoute && m.To == ""
 }
 
 // words is what a node's stamp says.
@@ -256,10 +256,6 @@ func words(m observed.Move, node string) string {
 		return m.Name + " is on " + node
 	case observed.MoveVIPRemoved:
 		return m.Name + " is off " + node
-	case observed.MovePoolHeld:
-		return "the pooler holds its clients"
-	case observed.MovePoolResumed:
-		return "the pooler lets its clients go on"
 	case observed.MovePooler:
 		return "the pooler is " + m.To
 	case observed.MoveDNS:
@@ -308,7 +304,7 @@ const besideOfAKind = 3
 func beside(in Input, from, to time.Time) []Step {
 	told := []events.Kind{
 		events.LeaderChanged, events.LeaderLost, events.PrimaryConfirmed, events.PrimaryWithdrawn, events.RouteMoved, events.VIPTaken,
-		events.VIPReleased, events.DNSMoved, events.PoolMoved,
+		events.VIPReleased, events.DNSMoved,
 	}
 	kinds := map[string][]Step{}
 	for _, e := range in.Events {
