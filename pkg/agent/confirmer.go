@@ -257,15 +257,3 @@ func (c *cluster) setWhy(why *observed.Condition) {
 		c.log.Warn("primary not confirmed", zap.String("reason", string(why.Reason)), zap.String("message", why.Message))
 	}
 }
-
-// pause waits, and reports false when ctx ended first.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}

@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/pgctrl/pgctrl/internal/idle"
 	"github.com/pgctrl/pgctrl/pkg/kv"
 	"github.com/pgctrl/pgctrl/pkg/observed"
 	"github.com/pgctrl/pgctrl/pkg/plan"
@@ -130,7 +131,7 @@ func (h *hooks) step(ctx context.Context, q hookAsked) error {
 	ans := h.a.replyTo(q.e, h.log)
 	old, found, err := ans.client.Get(ctx, ans.result)
 	for err != nil && q.step.Hook != nil && time.Now().Before(q.step.Hook.Expires) {
-		if !pause(ctx, StepLook) {
+		if !idle.For(ctx, StepLook) {
 			return ctx.Err()
 		}
 		old, found, err = ans.client.Get(ctx, ans.result)

@@ -11,6 +11,7 @@ import (
 	"github.com/cenkalti/backoff/v4"
 	"go.uber.org/zap"
 
+	"github.com/pgctrl/pgctrl/internal/idle"
 	"github.com/pgctrl/pgctrl/internal/jitter"
 	"github.com/pgctrl/pgctrl/pkg/kv"
 	"github.com/pgctrl/pgctrl/pkg/observed"
@@ -38,7 +39,7 @@ func (a *Agent) connect(ctx context.Context) (*store.Client, bool) {
 		if a.setProblem(err.Error()) {
 			a.log.Warn("etcd not reached; working from the plans on disk", zap.Error(err))
 		}
-		if !pause(ctx, wait.NextBackOff()) {
+		if !idle.For(ctx, wait.NextBackOff()) {
 			return nil, false
 		}
 	}
@@ -65,7 +66,7 @@ func (a *Agent) admit(ctx context.Context, client *store.Client) bool {
 		if ctx.Err() == nil && a.setProblem(err.Error()) {
 			a.log.Error("node name not taken", zap.String("key", key), zap.Error(err))
 		}
-		if !pause(ctx, wait) {
+		if !idle.For(ctx, wait) {
 			return false
 		}
 	}
@@ -117,7 +118,7 @@ func (a *Agent) announce(ctx, presence context.Context, client *store.Client) {
 		}
 		a.usurped.Store(true)
 		a.log.Error("another machine took the node's name; this agent stands still", zap.Error(err))
-		if !pause(ctx, NameRetry) || !a.admit(ctx, client) {
+		if !idle.For(ctx, NameRetry) || !a.admit(ctx, client) {
 			return
 		}
 		a.usurped.Store(false)

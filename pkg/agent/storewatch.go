@@ -6,6 +6,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/pgctrl/pgctrl/internal/idle"
 	"github.com/pgctrl/pgctrl/pkg/observed"
 	"github.com/pgctrl/pgctrl/pkg/store"
 )
@@ -43,7 +44,7 @@ func (a *Agent) knowStore(ctx context.Context, client *store.Client) bool {
 		if ctx.Err() == nil && a.setProblem(err.Error()) {
 			a.log.Warn("etcd could not be asked which one it is", zap.Error(err))
 		}
-		if !pause(ctx, wait.NextBackOff()) {
+		if !idle.For(ctx, wait.NextBackOff()) {
 			return false
 		}
 	}

@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/pgctrl/pgctrl/internal/idle"
 	"github.com/pgctrl/pgctrl/pkg/observed"
 	"github.com/pgctrl/pgctrl/pkg/plan"
 )
@@ -174,7 +175,7 @@ func (v *vip) end(ctx context.Context, a plan.Address) {
 			return
 		}
 		v.c.log.Warn("virtual address not removed", zap.String("address", a.Address), zap.Error(err))
-		pause(ctx, dropRetry)
+		idle.For(ctx, dropRetry)
 	}
 }
 

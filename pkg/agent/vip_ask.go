@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/pgctrl/pgctrl/internal/idle"
 	"github.com/pgctrl/pgctrl/pkg/observed"
 	"github.com/pgctrl/pgctrl/pkg/plan"
 	"github.com/pgctrl/pgctrl/pkg/store"
@@ -60,7 +61,7 @@ func (v *vip) askPatroni(ctx context.Context, _ plan.Address) {
 		if refused {
 			wait = refusedEvery
 		}
-		if !pause(ctx, wait) {
+		if !idle.For(ctx, wait) {
 			return
 		}
 	}
@@ -124,15 +125,15 @@ func (v *vip) readOnce(ctx context.Context, client *store.Client) time.Duration 
 // probe asks the network now and then who answers for the address. Every agent of the
 // cluster does, the holder too: only others can see two answers where one is wrong.
 func (v *vip) probe(ctx context.Context, a plan.Address) {
-	for pause(ctx, ConflictEvery/2+rand.N(ConflictEvery)) {
+	for idle.For(ctx, ConflictEvery/2+rand.N(ConflictEvery)) {
 		cond := v.probeOnce(ctx, a)
-		for cond != nil && pause(ctx, probeAgain) {
+		for cond != nil && idle.For(ctx, probeAgain) {
 			// A move may have been under way; only what is still so is said.
 			cond = v.probeOnce(ctx, a)
 			if cond != nil && v.setConflict(cond) {
 				v.c.log.Error("virtual address in conflict", zap.String("message", cond.Message))
 			}
-			pause(ctx, probeAgain)
+			idle.For(ctx, probeAgain)
 		}
 		if ctx.Err() == nil && v.setConflict(cond) {
 			v.c.log.Info("virtual address no longer in conflict", zap.String("address", a.Address))

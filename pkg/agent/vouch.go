@@ -6,6 +6,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/pgctrl/pgctrl/internal/idle"
 	"github.com/pgctrl/pgctrl/pkg/plan"
 	"github.com/pgctrl/pgctrl/pkg/store"
 )
@@ -40,7 +41,7 @@ func (c *cluster) proofLoop(ctx context.Context) {
 			return
 		case <-c.wakeProof:
 		}
-		for c.prove(ctx, client) && pause(ctx, plan.ProofEvery) {
+		for c.prove(ctx, client) && idle.For(ctx, plan.ProofEvery) {
 		}
 	}
 }

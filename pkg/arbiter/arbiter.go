@@ -21,6 +21,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/pgctrl/pgctrl/internal/idle"
 	"github.com/pgctrl/pgctrl/pkg/hookrun"
 	"github.com/pgctrl/pgctrl/pkg/keys"
 	"github.com/pgctrl/pgctrl/pkg/kv"
@@ -103,10 +104,7 @@ func (a *Arbiter) Lead(ctx context.Context, l *store.Leadership) {
 		for _, c := range cs {
 			t.change(ctx, c)
 		}
-		select {
-		case t.wake <- struct{}{}:
-		default: // it is about to look
-		}
+		idle.Poke(t.wake)
 	})
 	t.group.Go(func() { t.clear(ctx, m) })
 	_ = m.Run(ctx) // it ends with its context and returns nothing worth saying
@@ -173,15 +171,4 @@ func (t *term) asking(e kv.KV) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.open[name{e.Key, e.CreateRevision}] != nil
-}
-
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

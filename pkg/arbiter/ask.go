@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/pgctrl/pgctrl/internal/idle"
 	"github.com/pgctrl/pgctrl/pkg/delivery"
 	"github.com/pgctrl/pgctrl/pkg/desired"
 	"github.com/pgctrl/pgctrl/pkg/hookrun"
@@ -41,7 +42,7 @@ func (s *session) ask(ctx context.Context, h verdicts.Hook, began time.Time, tel
 			h.Again = &at
 		}
 		tell(h)
-		if h.State.Final() || !pause(ctx, a.After) {
+		if h.State.Final() || !idle.For(ctx, a.After) {
 			return
 		}
 	}

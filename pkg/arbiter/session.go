@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/pgctrl/pgctrl/internal/idle"
 	"github.com/pgctrl/pgctrl/pkg/observed"
 	"github.com/pgctrl/pgctrl/pkg/store"
 	"github.com/pgctrl/pgctrl/pkg/verdicts"
@@ -122,7 +123,7 @@ func (s *session) write(ctx context.Context, v verdicts.Verdict) bool {
 		case !errors.Is(err, store.ErrConflict):
 			s.Log.Warn("a verdict is not written yet", zap.String("key", s.key), zap.Error(err))
 		}
-		pause(ctx, troubled)
+		idle.For(ctx, troubled)
 	}
 	return false
 }

@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/pgctrl/pgctrl/internal/idle"
 	"github.com/pgctrl/pgctrl/pkg/desired"
 	"github.com/pgctrl/pgctrl/pkg/hooks"
 	"github.com/pgctrl/pgctrl/pkg/keys"
@@ -166,7 +167,7 @@ func (d *Deliverer) wake(es []kv.KV) {
 		mine := under(es, w.events)
 		if es == nil || len(mine) > 0 {
 			w.hear(mine, es == nil)
-			poke(w.news)
+			idle.Poke(w.news)
 		}
 	}
 }
@@ -177,7 +178,7 @@ func (d *Deliverer) wakeAgain(es []kv.KV) {
 	defer d.mu.Unlock()
 	for _, w := range d.works {
 		if es == nil || len(under(es, w.again)) > 0 {
-			poke(w.asked)
+			idle.Poke(w.asked)
 		}
 	}
 }
@@ -189,11 +190,4 @@ func under(es []kv.KV, prefix string) (out []kv.KV) {
 		}
 	}
 	return out
-}
-
-func poke(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default: // it is about to look
-	}
 }

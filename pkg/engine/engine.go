@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/pgctrl/pgctrl/internal/idle"
 	"github.com/pgctrl/pgctrl/pkg/controllers"
 	"github.com/pgctrl/pgctrl/pkg/keys"
 	"github.com/pgctrl/pgctrl/pkg/kv"
@@ -164,7 +165,7 @@ func (e *Engine) campaign(ctx context.Context) error {
 				e.log.Warn("a newer pgctrl has written to this etcd; not campaigning", zap.String("newest", newest), zap.String("version", e.o.Version))
 				told = newest
 			}
-			if !pause(ctx, time.Second) {
+			if !idle.For(ctx, time.Second) {
 				return nil
 			}
 			continue
@@ -238,16 +239,4 @@ func (e *Engine) Healthy() error {
 		return t.stuck()
 	}
 	return nil
-}
-
-// pause waits and reports whether it was not cut short.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/pgctrl/pgctrl/internal/idle"
 	"github.com/pgctrl/pgctrl/pkg/controllers"
 	"github.com/pgctrl/pgctrl/pkg/keys"
 	"github.com/pgctrl/pgctrl/pkg/kv"
@@ -72,7 +73,7 @@ func (e *Engine) lead(l *store.Leadership) {
 	for range e.o.Workers {
 		workers.Go(func() { t.work(ctx) })
 	}
-	for pause(ctx, e.o.ResyncEvery) {
+	for idle.For(ctx, e.o.ResyncEvery) {
 		e.mu.Lock()
 		e.everything()
 		e.mu.Unlock()
@@ -96,7 +97,7 @@ func (t *term) work(ctx context.Context) {
 			return
 		}
 		for t.e.Ready() != nil {
-			if !pause(ctx, 50*time.Millisecond) {
+			if !idle.For(ctx, 50*time.Millisecond) {
 				return
 			}
 		}

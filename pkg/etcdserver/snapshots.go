@@ -12,6 +12,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 
+	"github.com/pgctrl/pgctrl/internal/idle"
 	"github.com/pgctrl/pgctrl/pkg/kv"
 	"github.com/pgctrl/pgctrl/pkg/observed"
 	"github.com/pgctrl/pgctrl/pkg/store/snapshot"
@@ -43,7 +44,7 @@ func (o Options) snapshots(ctx context.Context, c *clientv3.Client) {
 		wait = max(wait, min(o.SnapshotEvery, time.Until(all[0].Taken.Add(o.SnapshotEvery))))
 	}
 	wait = min(wait, o.SnapshotEvery)
-	for pause(ctx, wait) {
+	for idle.For(ctx, wait) {
 		bounded, cancel := context.WithTimeout(ctx, snapshotLimit)
 		path, err := snapshot.Keep(bounded, source, dir, o.SnapshotKeep, time.Now())
 		cancel()
@@ -97,15 +98,4 @@ func cause(err error) string {
 		return path.Err.Error()
 	}
 	return err.Error()
-}
-
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

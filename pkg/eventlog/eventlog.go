@@ -31,6 +31,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"github.com/pgctrl/pgctrl/internal/idle"
 	"github.com/pgctrl/pgctrl/pkg/keys"
 	"github.com/pgctrl/pgctrl/pkg/store"
 )
@@ -103,7 +104,7 @@ func (s *Stream) Lead(ctx context.Context, l *store.Leadership) {
 		if time.Since(began) > time.Minute {
 			wait.Reset()
 		}
-		if !pause(ctx, wait.NextBackOff()) {
+		if !idle.For(ctx, wait.NextBackOff()) {
 			return
 		}
 	}
@@ -141,7 +142,7 @@ func (s *Stream) room(ctx context.Context) error {
 }
 
 func (s *Stream) watchRoom(ctx context.Context) error {
-	for pause(ctx, roomEvery) {
+	for idle.For(ctx, roomEvery) {
 		if err := s.room(ctx); err != nil {
 			return err
 		}
@@ -161,15 +162,4 @@ func (s *Stream) cursor(ctx context.Context) (int64, error) {
 		return 0, nil
 	}
 	return rev, nil
-}
-
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

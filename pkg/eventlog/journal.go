@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/pgctrl/pgctrl/internal/idle"
 	"github.com/pgctrl/pgctrl/pkg/events"
 	"github.com/pgctrl/pgctrl/pkg/keys"
 	"github.com/pgctrl/pgctrl/pkg/observed"
@@ -104,7 +105,7 @@ func (j *journal) found(list []events.Event, now time.Time) {
 		}
 	}
 	if len(list) > 0 {
-		poke(j.wake)
+		idle.Poke(j.wake)
 	}
 }
 
@@ -262,12 +263,5 @@ func (j *journal) leave() {
 	defer cancel()
 	if err := j.commit(ctx, nil, cursor); err != nil {
 		j.Log.Debug("the cursor of events stays where it is", zap.Error(err))
-	}
-}
-
-func poke(ch chan struct{}) {
-	select {
-	case ch <- struct{}{}:
-	default:
 	}
 }

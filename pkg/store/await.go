@@ -6,6 +6,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/pgctrl/pgctrl/internal/idle"
 	"github.com/pgctrl/pgctrl/pkg/kv"
 )
 
@@ -21,7 +22,7 @@ func (c *Client) Await(ctx context.Context, key string, done func(e *kv.KV) bool
 		found, rev, err := c.List(ctx, key)
 		switch {
 		case err != nil:
-			if !pause(ctx, 500*time.Millisecond) {
+			if !idle.For(ctx, 500*time.Millisecond) {
 				return context.Cause(ctx)
 			}
 			continue
@@ -46,7 +47,7 @@ func (c *Client) awaitFrom(ctx context.Context, key string, rev int64, done func
 		select {
 		case resp, ok := <-responses:
 			if !ok || resp.Err() != nil {
-				pause(ctx, 500*time.Millisecond)
+				idle.For(ctx, 500*time.Millisecond)
 				return false
 			}
 			for _, ev := range resp.Events {

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"context"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -19,16 +18,4 @@ func newBackoff(first, most time.Duration) *backoff.ExponentialBackOff {
 		backoff.WithMaxElapsedTime(0),
 		backoff.WithRandomizationFactor(jitter.Factor()),
 	)
-}
-
-// pause waits and reports whether it was not cut short.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

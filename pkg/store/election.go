@@ -9,6 +9,8 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+
+	"github.com/pgctrl/pgctrl/internal/idle"
 )
 
 const (
@@ -66,7 +68,7 @@ func (c *Client) Campaign(ctx context.Context, key, id string, ttl time.Duration
 			continue
 		}
 		c.log.Warn("campaign failed; trying again", zap.String("key", key), zap.Error(err))
-		if !pause(ctx, wait.NextBackOff()) {
+		if !idle.For(ctx, wait.NextBackOff()) {
 			return nil, fmt.Errorf("campaign for %s: %w", key, context.Cause(ctx))
 		}
 	}
@@ -216,7 +218,7 @@ func (l *Leadership) keep() {
 	defer fence.Stop()
 	// Four renewals fit before the fence, so one lost packet ends nothing.
 	every := l.lease.ttl / 5
-	for next := every; pause(l.ctx, next); {
+	for next := every; idle.For(l.ctx, next); {
 		err := l.lease.renew(l.ctx, every)
 		switch {
 		case errors.Is(err, errLeaseLost):
@@ -254,7 +256,7 @@ func (l *Leadership) watch() {
 				return
 			}
 		}
-		if !pause(l.ctx, 500*time.Millisecond) {
+		if !idle.For(l.ctx, 500*time.Millisecond) {
 			return
 		}
 	}

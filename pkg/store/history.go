@@ -12,6 +12,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"google.golang.org/grpc/metadata"
+
+	"github.com/pgctrl/pgctrl/internal/idle"
 )
 
 // Forgotten means that etcd has compacted revisions that were still to be read.
@@ -80,7 +82,7 @@ func (h *History) Run(ctx context.Context, each func(Moment) error) error {
 			return err
 		}
 		h.client.log.Warn("history is read again", zap.Int64("revision", h.Reached()+1), zap.Error(err))
-		if !pause(ctx, historyPause) {
+		if !idle.For(ctx, historyPause) {
 			return context.Cause(ctx)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/pgctrl/pgctrl/internal/beat"
+	"github.com/pgctrl/pgctrl/internal/idle"
 	"github.com/pgctrl/pgctrl/pkg/kv"
 )
 
@@ -236,7 +237,7 @@ func (m *Mirror) Run(ctx context.Context) error {
 		if time.Since(started) > 10*time.Second {
 			wait.Reset()
 		}
-		if !pause(ctx, wait.NextBackOff()) {
+		if !idle.For(ctx, wait.NextBackOff()) {
 			return nil
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"go.uber.org/zap"
 
+	"github.com/pgctrl/pgctrl/internal/idle"
 	"github.com/pgctrl/pgctrl/internal/jitter"
 	"github.com/pgctrl/pgctrl/pkg/kv"
 )
@@ -64,7 +65,7 @@ func (f *follower) hurry(ctx context.Context, rev int64) {
 			f.m.log.Debug("progress not asked for", zap.Error(err))
 			return
 		}
-		if !pause(ctx, wait) {
+		if !idle.For(ctx, wait) {
 			return
 		}
 	}
@@ -76,7 +77,7 @@ func (f *follower) hurry(ctx context.Context, rev int64) {
 func (f *follower) compare(ctx context.Context) {
 	for {
 		every := f.m.o.CompareEvery
-		if !pause(ctx, every/2+jitter.N(every)) {
+		if !idle.For(ctx, every/2+jitter.N(every)) {
 			return
 		}
 		n, err := f.m.compareOnce(ctx)

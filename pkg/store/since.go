@@ -9,6 +9,7 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/pgctrl/pgctrl/internal/idle"
 	"github.com/pgctrl/pgctrl/pkg/kv"
 )
 
@@ -42,7 +43,7 @@ func (c *Client) Hear(ctx context.Context, prefix string, heard func([]kv.KV)) {
 			wait.Reset()
 			heard(es)
 		})
-		if !pause(ctx, wait.NextBackOff()) {
+		if !idle.For(ctx, wait.NextBackOff()) {
 			return
 		}
 	}
