@@ -88,19 +88,30 @@ func (m *Mirror) watchContext(ctx context.Context) context.Context {
 	return metadata.AppendToOutgoingContext(ctx, streamKey, m.o.Stream+"#"+strconv.Itoa(m.generation))
 }
 
-// watch carries the responses of one prefix to the loop. It never works on them:
-// the library buffers without bound for a reader that is slow.
+// watch carries what is written under one prefix to the loop, and says once that etcd knows the watch.
 func (f *follower) watch(ctx context.Context, i int, created chan<- struct{}) {
-	prefix := f.m.o.Prefixes[i]
-	opts := []clientv3.OpOption{
-		clientv3.WithRev(f.seen[i] + 1), clientv3.WithFragment(),
-		clientv3.WithCreatedNotify(), clientv3.WithProgressNotify(),
-	}
+	announced := false
+	f.m.client.carry(ctx, i, f.m.o.Prefixes[i], f.seen[i]+1, func(h heard) {
+		if h.resp.Created && !announced {
+			announced = true
+			created <- struct{}{}
+		}
+		select {
+		case f.heard <- h:
+		case <-ctx.Done():
+		}
+	}, clientv3.WithCreatedNotify())
+}
+
+// carry hands on the responses of a watch on a prefix, the i-th of somebody's, until it is over or
+// ctx ends. Nobody works on them there: the library buffers without bound for a reader that is slow.
+func (c *Client) carry(ctx context.Context, i int, prefix string, from int64, on func(heard), opts ...clientv3.OpOption) {
+	opts = append(opts, clientv3.WithRev(from), clientv3.WithFragment(), clientv3.WithProgressNotify())
 	if end := rangeEnd(prefix); end != "" {
 		opts = append(opts, clientv3.WithRange(end))
 	}
-	responses := f.m.client.watcher.Watch(ctx, prefix, opts...)
-	for announced := false; ; {
+	responses := c.watcher.Watch(ctx, prefix, opts...)
+	for ctx.Err() == nil {
 		h := heard{i: i}
 		select {
 		case resp, ok := <-responses:
@@ -109,15 +120,7 @@ func (f *follower) watch(ctx context.Context, i int, created chan<- struct{}) {
 			// Not left to the library: a hung stream never closes the channel.
 			return
 		}
-		if h.resp.Created && !announced {
-			announced = true
-			created <- struct{}{}
-		}
-		select {
-		case f.heard <- h:
-		case <-ctx.Done():
-			return
-		}
+		on(h)
 		if h.closed {
 			return
 		}

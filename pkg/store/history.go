@@ -177,29 +177,12 @@ func (r *historian) askHow(ctx context.Context) error {
 }
 
 func (r *historian) watch(ctx context.Context, i int, from int64, to chan<- heard) {
-	prefix := r.prefixes[i]
-	opts := []clientv3.OpOption{clientv3.WithRev(from), clientv3.WithFragment(), clientv3.WithPrevKV(), clientv3.WithProgressNotify()}
-	if end := rangeEnd(prefix); end != "" {
-		opts = append(opts, clientv3.WithRange(end))
-	}
-	responses := r.client.watcher.Watch(ctx, prefix, opts...)
-	for {
-		h := heard{i: i}
-		select {
-		case resp, ok := <-responses:
-			h.resp, h.closed = resp, !ok
-		case <-ctx.Done():
-			return
-		}
+	r.client.carry(ctx, i, r.prefixes[i], from, func(h heard) {
 		select {
 		case to <- h:
 		case <-ctx.Done():
-			return
 		}
-		if h.closed {
-			return
-		}
-	}
+	}, clientv3.WithPrevKV())
 }
 
 // take takes one answer of one watch in.
