@@ -11,11 +11,11 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
-	"os"
 	"os/exec"
 	"strings"
-	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/pgctrl/pgctrl/pkg/host/unit"
 	"github.com/pgctrl/pgctrl/pkg/observed"
@@ -199,17 +199,23 @@ func (p *Program) Outside(content map[string][]byte) string {
 			if !ok {
 				continue
 			}
-			info, err := os.Stat(dir)
-			switch {
-			case errors.Is(err, fs.ErrNotExist):
-				return dir + " is absent"
-			case err != nil:
-				return dir + ": " + err.Error()
-			}
-			if st, ok := info.Sys().(*syscall.Stat_t); ok {
-				return fmt.Sprintf("%s is folder %d of device %d", dir, st.Ino, st.Dev)
-			}
+			return folder(dir)
 		}
 	}
 	return ""
+}
+
+// folder tells one folder from another that had its name before. Its number does not do:
+// ext4 gives a new folder the number of the one that was just removed. Where a file system
+// keeps no birth, as NFS, it is zero.
+func folder(dir string) string {
+	var st unix.Statx_t
+	err := unix.Statx(unix.AT_FDCWD, dir, 0, unix.STATX_INO|unix.STATX_BTIME, &st)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return dir + " is absent"
+	case err != nil:
+		return dir + ": " + err.Error()
+	}
+	return fmt.Sprintf("%s is folder %d of device %d:%d, born %d.%09d", dir, st.Ino, st.Dev_major, st.Dev_minor, st.Btime.Sec, st.Btime.Nsec)
 }

@@ -150,6 +150,18 @@ func TestOutsideIsTheFolder(t *testing.T) {
 	if second := p.Outside(content); second == first {
 		t.Errorf("another folder is %q too", second)
 	}
+	// Removed and not only moved away, its number is free for the next: ext4 takes it at once.
+	for range 10 {
+		before := p.Outside(content)
+		if err := os.Remove(dir); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Millisecond) // a birth is known to a tick of the kernel, 4 ms
+		mkdir()
+		if after := p.Outside(content); after == before {
+			t.Fatalf("the folder made anew is %q too", after)
+		}
+	}
 	if got := p.Outside(map[string][]byte{"x": []byte("no-hosts\n")}); got != "" {
 		t.Errorf("without a folder: %q", got)
 	}
