@@ -210,7 +210,11 @@ func (a *app) showHooks(rows []told) {
 		if a.wide() {
 			cells = append(cells, orDash(strings.Join(r.Events, ",")), orDash(strings.Join(r.Before, ",")))
 		}
-		t.row(append(cells, orDash(r.Why))...)
+		why := r.Why
+		if m := s.Missed; m != nil && why == "" {
+			why = "events went before it had them, " + a.ago(m.At)
+		}
+		t.row(append(cells, orDash(why))...)
 	}
 	t.write(a.Out)
 }
@@ -271,6 +275,9 @@ func (a *app) showHook(t told) {
 		if line.text != "" {
 			a.say("%s: %s", line.name, line.text)
 		}
+	}
+	if m := s.Missed; m != nil {
+		a.say("%s: events that had to go before the hook had them, %s (after revision %d, up to %d)", a.out.red("missed"), a.ago(m.At), m.After.Revision, m.Through)
 	}
 	if s.Dropped > 0 {
 		a.say("dead letters that made room for others: %d", s.Dropped)

@@ -61,6 +61,11 @@ const (
 	writeEvery = 200 * time.Millisecond
 	// lookEvery is how often a hook looks without having heard of anything.
 	lookEvery = time.Minute
+	// passedAtMost is how many events that a hook does not want are passed without a write, and
+	// unsavedAtMost for how long. It is far less than what is kept, so that a server that takes
+	// over does not believe that some of them are missing.
+	passedAtMost  = 200
+	unsavedAtMost = 24 * time.Hour
 	// troubled is how long to wait when etcd does not answer.
 	troubled = time.Second
 )

@@ -258,8 +258,8 @@ func TestNothingIsWrittenForWhatNobodyWants(t *testing.T) {
 	w.hook("idle", "events: [backup.failed]\nwebhook: {url: "+r.URL+"}")
 	w.hook("busy", document(r.URL))
 	w.lead()
-	w.happen(300, 50)
-	until(t, "another hook has them", func() bool { return w.state("busy").Delivered == 300 })
+	w.happen(150, 50)
+	until(t, "another hook has them", func() bool { return w.state("busy").Delivered == 150 })
 	if s := w.state("idle"); s.Schema != 0 {
 		t.Errorf("written: %+v", s)
 	}

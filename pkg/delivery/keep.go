@@ -32,7 +32,7 @@ func (w *work) write(ctx context.Context, ops ...store.Op) error {
 	if _, err := w.d.Client.Commit(ctx, w.d.term(), append(ops, store.Put(w.stateKey, value))); err != nil {
 		return fmt.Errorf("write state of hook %s: %w", w.hook.Key, err)
 	}
-	w.unsaved, w.saved, w.stored = false, time.Now(), w.state.Cursor
+	w.unsaved, w.saved, w.stored, w.passed = false, time.Now(), w.state.Cursor, 0
 	return nil
 }
 
@@ -86,30 +86,30 @@ func (w *work) letter(l hooks.Letter, e events.Event) (store.Op, error) {
 
 // room is what is to be deleted so that one more dead letter fits.
 func (w *work) room(ctx context.Context) (ops []store.Op, dropped int, err error) {
-	old, _, err := w.d.Client.Since(ctx, w.d.Layout.DeadLetters(w.scope, w.hook.Name), 0, hooks.MaxDead)
+	old, err := w.d.Client.Since(ctx, w.d.Layout.DeadLetters(w.scope, w.hook.Name), 0, hooks.MaxDead)
 	if err != nil {
 		return nil, 0, err
 	}
-	for n := len(old) - hooks.MaxDead + 1; dropped < n; dropped++ {
-		ops = append(ops, store.Delete(old[dropped].Key))
+	for n := len(old.KVs) - hooks.MaxDead + 1; dropped < n; dropped++ {
+		ops = append(ops, store.Delete(old.KVs[dropped].Key))
 	}
 	return ops, dropped, nil
 }
 
 // once makes one attempt at the oldest event that is to be delivered once more.
 func (w *work) once(ctx context.Context) error {
-	found, more, err := w.d.Client.Since(ctx, w.again, 0, 1)
+	found, err := w.d.Client.Since(ctx, w.again, 0, 1)
 	if err != nil {
 		return err
 	}
-	w.repeat = more
-	if len(found) == 0 {
+	w.repeat = found.More
+	if len(found.KVs) == 0 {
 		return nil
 	}
-	key := found[0].Key
+	key := found.KVs[0].Key
 	var a hooks.Again
 	var e events.Event
-	if json.Unmarshal(found[0].Value, &a) != nil || json.Unmarshal(a.Event, &e) != nil || e.ID == "" {
+	if json.Unmarshal(found.KVs[0].Value, &a) != nil || json.Unmarshal(a.Event, &e) != nil || e.ID == "" {
 		return w.write(ctx, store.Delete(key)) // somebody wrote it by hand, and it says nothing
 	}
 	began := time.Now()

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"regexp"
 	"slices"
+	"time"
 
 	"github.com/pgctrl/pgctrl/pkg/events"
 	"github.com/pgctrl/pgctrl/pkg/hooks"
@@ -49,17 +50,21 @@ func (w *work) told() (es []kv.KV, all bool) {
 }
 
 // read takes the next page of events that the hook wants. What it does not want is passed
-// without a write: reading it once more after a takeover costs less.
+// without a write for each: reading it once more after a takeover costs less.
 func (w *work) read(ctx context.Context) error {
 	if es, all := w.told(); all {
 		w.sift(w.ordered(es))
 		return nil
 	}
 	for ctx.Err() == nil {
-		found, more, err := w.d.Client.Since(ctx, w.events, w.state.Cursor.Revision, pageSize)
+		p, err := w.d.Client.Since(ctx, w.events, w.state.Cursor.Revision, pageSize)
+		if err == nil {
+			err = w.late(ctx, p.Revision)
+		}
 		if err != nil {
 			return err
 		}
+		found, more := p.KVs, p.More
 		whole := found
 		if last := len(found) - 1; more && found[0].ModRevision != found[last].ModRevision {
 			// Others of the last transaction may be on the next page.
@@ -74,6 +79,24 @@ func (w *work) read(ctx context.Context) error {
 		if len(all) == 0 { // none of them is an event that is still to be looked at; past them
 			w.state.Cursor = hooks.Cursor{Revision: whole[len(whole)-1].ModRevision + 1}
 		}
+	}
+	return nil
+}
+
+// late looks whether events were gone already when etcd was asked for those behind the cursor.
+func (w *work) late(ctx context.Context, rev int64) error {
+	gone, _, err := w.d.Client.ListAt(ctx, w.removed, rev)
+	if err != nil {
+		return err
+	}
+	for _, e := range gone {
+		var r events.Removed
+		if json.Unmarshal(e.Value, &r) != nil {
+			continue // somebody wrote it by hand, and it says nothing
+		}
+		before := w.state.Missed
+		w.state = w.state.Lost(time.Now().UTC(), r.Revision)
+		w.unsaved = w.unsaved || w.state.Missed != before
 	}
 	return nil
 }
@@ -112,7 +135,8 @@ func (w *work) sift(all []item) {
 			w.page = append(w.page, i)
 		case len(w.page) == 0:
 			next := w.state.Passed(i.cursor(), looping)
-			w.unsaved = w.unsaved || next.Reason != w.state.Reason
+			w.passed++
+			w.unsaved = w.unsaved || next.Reason != w.state.Reason || w.passed >= passedAtMost || time.Since(w.saved) > unsavedAtMost
 			w.state = next
 		case looping:
 			w.state.Reason, w.unsaved = hooks.Loop, true

@@ -23,18 +23,19 @@ type work struct {
 	d     *Deliverer
 	hook  *desired.Hook
 	scope string
-	// events, again and stateKey are where it reads and writes.
-	events, again, stateKey string
-	send                    sender
-	news, asked             chan struct{}
-	cancel                  context.CancelFunc
-	done                    chan struct{}
+	// events, removed, again and stateKey are where it reads and writes.
+	events, removed, again, stateKey string
+	send                             sender
+	news, asked                      chan struct{}
+	cancel                           context.CancelFunc
+	done                             chan struct{}
 
 	state    hooks.State
 	stored   hooks.Cursor // as etcd has it
 	page     []item
 	unsaved  bool      // state has more than etcd
-	saved    time.Time // when it was written last
+	saved    time.Time // when it was written or read last
+	passed   int       // events since then that the hook does not want
 	repeat   bool      // something may be asked for once more
 	repeated bool      // that was what was done last
 	level    bool      // the last page was all there was
@@ -48,11 +49,11 @@ func newWork(d *Deliverer, h *desired.Hook) *work {
 	scope := hooks.Scope(d.Layout, h)
 	w := &work{
 		d: d, hook: h, scope: scope, events: d.Layout.ClusterEvents(scope),
-		again: d.Layout.Redeliveries(scope, h.Name), stateKey: d.Layout.DeliveryState(scope, h.Name),
+		removed: d.Layout.EventsRemoved(scope), again: d.Layout.Redeliveries(scope, h.Name), stateKey: d.Layout.DeliveryState(scope, h.Name),
 		news: make(chan struct{}, 1), asked: make(chan struct{}, 1), done: make(chan struct{}), repeat: true,
 	}
 	if scope == keys.Fleet {
-		w.events = d.Layout.Prefix(keys.Events)
+		w.events, w.removed = d.Layout.Prefix(keys.Events), d.Layout.AllEventsRemoved()
 	}
 	if h.Webhook.URL != "" {
 		w.send = newWebhook(h, d.Version)
@@ -105,7 +106,7 @@ func (w *work) load(ctx context.Context) error {
 	if ok && json.Unmarshal(e.Value, &s) == nil && s.Schema == hooks.Schema && s.Created == w.hook.CreateRevision {
 		w.state = s
 	}
-	w.stored = w.state.Cursor
+	w.stored, w.saved, w.passed = w.state.Cursor, time.Now(), 0
 	return nil
 }
 

@@ -16,7 +16,8 @@
 // # What is kept
 //
 // At most MaxPerCluster events of a cluster, MaxInAll of all, and none older than MaxAge. What is
-// too much goes in the transaction of what comes. When etcd's database is over half of its quota
+// too much goes in the transaction of what comes, and up to where is kept (keys.EventsRemoved):
+// what reads events can tell that it was too late for some. When etcd's database is over half of its quota
 // nothing is written (ROLES section 7); the stream goes on, from its cursor, when there is room.
 package eventlog
 

@@ -344,4 +344,52 @@ func TestBounds(t *testing.T) {
 	if resp, _ := f.raw.Get(t.Context(), layout.ClusterEvents("d"), clientv3.WithPrefix()); len(resp.Kvs) != 2 {
 		t.Errorf("%d keys of d are left", len(resp.Kvs))
 	}
+	// Up to where they went is kept: just below the oldest that is left.
+	left, _ := f.raw.Get(t.Context(), layout.ClusterEvents("c"), clientv3.WithPrefix(), clientv3.WithSort(clientv3.SortByModRevision, clientv3.SortAscend), clientv3.WithLimit(1))
+	if got, want := f.floor("c"), left.Kvs[0].ModRevision-1; got != want {
+		t.Errorf("events of c are gone up to %d, kept is %d", want, got)
+	}
+	if c, d, e := f.floor("c"), f.floor("d"), f.floor("e"); d != 0 || e <= c {
+		t.Errorf("floors of c, d, e: %d, %d, %d", c, d, e)
+	}
+}
+
+func (f *fleet) floor(cluster string) int64 {
+	f.t.Helper()
+	resp, err := f.raw.Get(f.t.Context(), layout.EventsRemoved(cluster))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	r := events.Removed{}
+	if len(resp.Kvs) > 0 && json.Unmarshal(resp.Kvs[0].Value, &r) != nil {
+		f.t.Fatalf("%s", resp.Kvs[0].Value)
+	}
+	return r.Revision
+}
+
+// What a cluster that is gone leaves goes with its last event; that is the fleet's to know.
+func TestClustersThatAreGoneLeaveNothing(t *testing.T) {
+	f := newFleet(t)
+	old := string(observed.Encode(events.Event{Seen: time.Now().Add(-MaxAge - time.Hour)}))
+	last := int64(0)
+	for i := range 100 {
+		last = f.put(layout.EventKey(fmt.Sprint("gone", i), "1-0"), old)
+	}
+	f.put(layout.EventsRemoved("gone7"), string(observed.Encode(events.Removed{Revision: 1})))
+	f.lead()
+	f.begun()
+	for i := range 3 { // so many go with each
+		f.put(layout.ClusterDoc("c", "dns"), fmt.Sprintf("ttl: %ds\n", i+1))
+		f.until("c", i+1)
+	}
+	resp, err := f.raw.Get(t.Context(), layout.Prefix(keys.Events), clientv3.WithPrefix(), clientv3.WithKeysOnly())
+	if err != nil || len(resp.Kvs) != 3 {
+		t.Errorf("%d events are left, want those of c: %v", len(resp.Kvs), err)
+	}
+	if got := f.floor(keys.Fleet); got != last {
+		t.Errorf("the fleet's events are gone up to %d, kept is %d", last, got)
+	}
+	if got := f.floor("gone7"); got != 0 {
+		t.Errorf("a cluster without events keeps %d", got)
+	}
 }

@@ -149,9 +149,12 @@ func (j *journal) bridge(ctx context.Context, gone *store.Forgotten) error {
 	return nil
 }
 
-// writeAtOnce is how many events a transaction has at most: beside each there may be two that are
-// too old, and etcd takes 128 operations.
-const writeAtOnce = 40
+// A transaction of etcd has 128 operations: so many events, as many that go and a few more, each
+// perhaps the only one of its cluster that does, and the cursor.
+const (
+	writeAtOnce  = 40
+	removeAtOnce = (store.MaxOps - 1 - writeAtOnce) / 2
+)
 
 // write stores what was found until ctx ends or one of the others does.
 func (j *journal) write(ctx context.Context, others chan error) error {
@@ -234,17 +237,25 @@ func (j *journal) commit(ctx context.Context, batch []events.Event, cursor int64
 		named[nameOf(e)] = true
 		ops = append(ops, store.Put(j.Layout.EventKey(e.Cluster, e.ID), observed.Encode(e)))
 	}
-	gone := j.stored.tooMuch(batch, time.Now(), 2*writeAtOnce)
+	gone := j.stored.tooMuch(batch, time.Now(), removeAtOnce)
 	for _, old := range gone {
 		ops = append(ops, store.Delete(j.Layout.EventKey(old.cluster, old.id.String())))
 	}
+	higher, bare := j.stored.floors(batch, gone)
+	for cluster, rev := range higher {
+		ops = append(ops, store.Put(j.Layout.EventsRemoved(cluster), observed.Encode(events.Removed{Schema: events.Schema, Revision: rev})))
+	}
+	for _, cluster := range bare {
+		ops = append(ops, store.Delete(j.Layout.EventsRemoved(cluster)))
+	}
 	ops = append(ops, store.Put(j.Layout.EventsCursor(), strconv.AppendInt(nil, cursor, 10)))
-	if _, err := j.Client.Commit(ctx, []store.Guard{j.leadership.Guard()}, ops); err != nil {
+	rev, err := j.Client.Commit(ctx, []store.Guard{j.leadership.Guard()}, ops)
+	if err != nil {
 		return fmt.Errorf("write %d events: %w", len(batch), err)
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.stored.written(batch, gone) // under mu, because who finds events looks there meanwhile
+	j.stored.written(batch, gone, rev) // under mu, because who finds events looks there meanwhile
 	j.cursor = cursor
 	return nil
 }

@@ -2,6 +2,7 @@ package eventlog
 
 import (
 	"context"
+	"maps"
 	"time"
 
 	"github.com/pgctrl/pgctrl/pkg/events"
@@ -16,12 +17,14 @@ type stored struct {
 	clusters map[string][]*entry // the same by cluster
 	names    map[string]*entry
 	count    int
+	floor    map[string]int64 // by cluster: events that were written up to this revision may be gone
 }
 
 // entry is a stored event.
 type entry struct {
 	cluster string
 	id      events.ID
+	rev     int64 // when it was written
 	seen    time.Time
 	gone    bool
 }
@@ -33,6 +36,7 @@ func (s *Stream) read(ctx context.Context) (*stored, error) {
 		return nil, err
 	}
 	var all []events.Event
+	revs := map[string]int64{}
 	for _, e := range list {
 		ref, err := s.Layout.Parse(e.Key)
 		if err != nil {
@@ -42,11 +46,24 @@ func (s *Stream) read(ctx context.Context) (*stored, error) {
 		if _, named := events.ParseID(ref.Doc); err != nil || named != nil {
 			continue // not ours, and not in the way
 		}
-		all = append(all, events.Event{Cluster: ref.Cluster, ID: ref.Doc, Seen: ev.Seen})
+		one := events.Event{Cluster: ref.Cluster, ID: ref.Doc, Seen: ev.Seen}
+		all, revs[nameOf(one)] = append(all, one), e.ModRevision
 	}
 	events.Sort(all)
-	out := &stored{clusters: map[string][]*entry{}, names: map[string]*entry{}}
-	out.written(all, nil)
+	out := &stored{clusters: map[string][]*entry{}, names: map[string]*entry{}, floor: map[string]int64{}}
+	for _, e := range all {
+		out.add(e, revs[nameOf(e)])
+	}
+	floors, _, err := s.Client.List(ctx, s.Layout.AllEventsRemoved())
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range floors {
+		if ref, err := s.Layout.Parse(e.Key); err == nil {
+			r, _ := observed.Decode[events.Removed](e) // what somebody wrote by hand says nothing
+			out.floor[ref.Cluster] = r.Revision
+		}
+	}
 	return out, nil
 }
 
@@ -54,16 +71,21 @@ func nameOf(e events.Event) string { return e.Cluster + "/" + e.ID }
 
 func (s *stored) has(e events.Event) bool { return s.names[nameOf(e)] != nil }
 
-// written takes in what was written and removed.
-func (s *stored) written(batch []events.Event, gone []*entry) {
+func (s *stored) add(e events.Event, rev int64) {
+	id, err := events.ParseID(e.ID)
+	if err != nil || s.has(e) {
+		return
+	}
+	n := &entry{cluster: e.Cluster, id: id, rev: rev, seen: e.Seen}
+	s.all, s.clusters[e.Cluster], s.names[nameOf(e)] = append(s.all, n), append(s.clusters[e.Cluster], n), n
+	s.count++
+}
+
+// written takes in what was written at rev, and what was removed.
+func (s *stored) written(batch []events.Event, gone []*entry, rev int64) {
+	higher, bare := s.floors(batch, gone)
 	for _, e := range batch {
-		id, err := events.ParseID(e.ID)
-		if err != nil || s.has(e) {
-			continue
-		}
-		n := &entry{cluster: e.Cluster, id: id, seen: e.Seen}
-		s.all, s.clusters[e.Cluster], s.names[nameOf(e)] = append(s.all, n), append(s.clusters[e.Cluster], n), n
-		s.count++
+		s.add(e, rev)
 	}
 	for _, e := range gone {
 		e.gone = true
@@ -75,6 +97,10 @@ func (s *stored) written(batch []events.Event, gone []*entry) {
 		}
 	}
 	s.all = present(s.all)
+	maps.Copy(s.floor, higher)
+	for _, cluster := range bare {
+		delete(s.floor, cluster)
+	}
 }
 
 // present drops what is gone from the front.
@@ -111,4 +137,36 @@ func (s *stored) tooMuch(batch []events.Event, now time.Time, most int) (out []*
 		}
 	}
 	return out
+}
+
+// floors are what is to be known of events that go: up to which revision events of a cluster are
+// gone, and which clusters have none left. Theirs goes into the fleet's, so that clusters that are
+// gone leave nothing for ever.
+func (s *stored) floors(batch []events.Event, gone []*entry) (higher map[string]int64, bare []string) {
+	left := map[string]int{}
+	for _, e := range gone {
+		left[e.cluster] = len(s.clusters[e.cluster])
+	}
+	for _, e := range gone {
+		left[e.cluster]--
+	}
+	for _, e := range batch {
+		left[e.Cluster]++
+	}
+	higher = map[string]int64{}
+	for _, e := range gone {
+		of := e.cluster
+		if left[of] <= 0 {
+			of = events.Fleet
+		}
+		if to := max(e.rev, higher[of]); to > s.floor[of] {
+			higher[of] = to
+		}
+	}
+	for cluster, n := range left {
+		if n <= 0 && cluster != events.Fleet && s.floor[cluster] > 0 {
+			bare = append(bare, cluster)
+		}
+	}
+	return higher, bare
 }

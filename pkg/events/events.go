@@ -25,6 +25,13 @@ const Schema = 1
 // the agents of nodes without a member.
 const Fleet = keys.Fleet
 
+// Removed is up to where a cluster's oldest events had to go: /pgctrl/cursors/removed/<cluster>.
+type Removed struct {
+	Schema int `json:"schema"`
+	// Revision is the mod revision that the newest of them had.
+	Revision int64 `json:"revision"`
+}
+
 // Event is the stored record: one thing that happened.
 type Event struct {
 	Schema int `json:"schema"`

@@ -59,6 +59,7 @@ const (
 	HookFailing Kind = "hook.failing"
 	HookBack    Kind = "hook.back"
 	HookDead    Kind = "hook.dead"
+	HookMissed  Kind = "hook.missed"
 	HookTest    Kind = "hook.test"
 )
 
@@ -111,6 +112,7 @@ var Kinds = []Described{
 	{HookFailing, Warning, "a hook's receiver does not take events; they are kept and tried again"},
 	{HookBack, Info, "a hook's receiver takes events again"},
 	{HookDead, Warning, "an event was given up for a hook; pgctrl hook replay sends it again"},
+	{HookMissed, Critical, "events had to go before a hook had them: more are not kept, and it was not so far"},
 	{HookTest, Info, "somebody asked for a test with pgctrl hook test"},
 }
 

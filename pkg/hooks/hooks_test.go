@@ -142,6 +142,35 @@ func TestTryingAgain(t *testing.T) {
 	}
 }
 
+// A hook knows that it was too late: once for as long as it does not get further than what is gone.
+func TestLost(t *testing.T) {
+	at := time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC)
+	s := hooks.Fresh("c", "page", 5)
+	if s := s.Lost(at, 4); s.Missed != nil {
+		t.Errorf("what went before the hook was there is missed: %+v", s.Missed)
+	}
+	s = s.Passed(hooks.Cursor{Revision: 9, Event: "c.9-0"}, false)
+	if s := s.Lost(at, 9); s.Missed != nil {
+		t.Errorf("what it had is missed: %+v", s.Missed)
+	}
+	s = s.Lost(at, 20)
+	if want := (hooks.Missed{At: at, After: s.Cursor, Through: 20}); s.Missed == nil || *s.Missed != want {
+		t.Fatalf("%+v, want %+v", s.Missed, want)
+	}
+	after := s.Cursor
+	s = s.Took(at, hooks.Cursor{Revision: 15, Event: "d.15-0"}).Lost(at.Add(time.Minute), 30)
+	if want := (hooks.Missed{At: at, After: after, Through: 30}); *s.Missed != want {
+		t.Errorf("it grows: %+v, want %+v", s.Missed, want)
+	}
+	s = s.Took(at, hooks.Cursor{Revision: 40, Event: "c.40-0"}).Lost(at.Add(time.Hour), 30)
+	if !s.Missed.At.Equal(at) {
+		t.Errorf("what it had got past is another loss: %+v", s.Missed)
+	}
+	if s = s.Lost(at.Add(time.Hour), 50); !s.Missed.At.Equal(at.Add(time.Hour)) || s.Missed.After.Revision != 40 {
+		t.Errorf("another loss: %+v", s.Missed)
+	}
+}
+
 // A receiver that is down for long is a write now and then.
 func TestFewAttemptsAreWritten(t *testing.T) {
 	now := time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC)

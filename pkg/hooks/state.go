@@ -44,8 +44,18 @@ type State struct {
 	Error        string     `json:"error,omitempty"`
 	// Reason is Failing, Loop or empty.
 	Reason string `json:"reason,omitempty"`
+	// Missed is the last time that the hook was too late for events.
+	Missed *Missed `json:"missed,omitempty"`
 	// LastTest is the answer to pgctrl hook test.
 	LastTest *Test `json:"last_test,omitempty"`
+}
+
+// Missed says that events were gone before the hook had them: between After, the last one that was
+// handled, and Through, up to which they are gone. Which of them it wanted nobody knows.
+type Missed struct {
+	At      time.Time `json:"at"`
+	After   Cursor    `json:"after"`
+	Through int64     `json:"through"`
 }
 
 // Test is how a test went.
@@ -109,6 +119,20 @@ func (s State) Passed(at Cursor, looping bool) State {
 func (s State) passed(at Cursor) State {
 	s.Cursor = at
 	s.Event, s.Attempt, s.NextTry = "", 0, nil
+	return s
+}
+
+// Lost is the state when all events up to a revision may be gone. While a hook does not get
+// further than those it is one loss that grows.
+func (s State) Lost(now time.Time, through int64) State {
+	at := s.Cursor
+	switch m := s.Missed; {
+	case through < at.Revision || through == at.Revision && at.Event != "":
+	case m == nil || at.Revision > m.Through:
+		s.Missed = &Missed{At: now, After: at, Through: through}
+	case through > m.Through:
+		s.Missed = &Missed{At: m.At, After: m.After, Through: through}
+	}
 	return s
 }
 

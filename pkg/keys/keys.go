@@ -233,6 +233,13 @@ func (l Layout) ClusterEvents(cluster string) string { return l.root("events", c
 // EventsCursor is up to which revision events have been found and written.
 func (l Layout) EventsCursor() string { return l.root("cursors/events") }
 
+// EventsRemoved is up to where a cluster's oldest events had to go; cluster is Fleet for those of
+// the fleet and of clusters that have none any more.
+func (l Layout) EventsRemoved(cluster string) string { return l.root("cursors/removed", cluster) }
+
+// AllEventsRemoved is the range of EventsRemoved.
+func (l Layout) AllEventsRemoved() string { return l.root("cursors/removed", "") }
+
 // Deliveries is the range of what there is of a scope's hooks: how far they are, what was given up.
 func (l Layout) Deliveries(cluster string) string { return l.root("deliveries", cluster, "") }
 

@@ -37,6 +37,7 @@ func TestParseUnderstandsEveryKey(t *testing.T) {
 		{l.MovesKey("n", "c"), keys.Ref{Family: keys.Moves, Node: "n", Cluster: "c"}},
 		{l.EventKey("c", "1042-0"), keys.Ref{Family: keys.Events, Cluster: "c", Doc: "1042-0"}},
 		{l.EventsCursor(), keys.Ref{Family: keys.Cursors, Doc: "events"}},
+		{l.EventsRemoved("c"), keys.Ref{Family: keys.Cursors, Cluster: "c", Doc: "removed"}},
 		{l.DeliveryState("c", "page"), keys.Ref{Family: keys.Deliveries, Cluster: "c", Doc: "page/state"}},
 		{l.DeadLetter(keys.Fleet, "page", "c.1042-0"), keys.Ref{Family: keys.Deliveries, Cluster: keys.Fleet, Doc: "page/dead/c.1042-0"}},
 		{l.Redelivery("c", "page", "c.1042-0"), keys.Ref{Family: keys.Deliveries, Cluster: "c", Doc: "page/again/c.1042-0"}},

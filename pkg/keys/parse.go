@@ -86,6 +86,9 @@ func (l Layout) parseDerived(key string, parts []string) (Ref, error) {
 		if n == 1 {
 			return Ref{Family: f, Doc: parts[1]}, nil
 		}
+		if n == 2 && parts[1] == "removed" {
+			return Ref{Family: f, Cluster: parts[2], Doc: parts[1]}, nil
+		}
 	case Deliveries: // Doc is the hook, and what of it: hook/state, hook/dead/<event>
 		if n == 3 && parts[3] == "state" || n == 4 && (parts[3] == "dead" || parts[3] == "again") {
 			return Ref{Family: f, Cluster: parts[1], Doc: strings.Join(parts[2:], "/")}, nil

@@ -37,6 +37,12 @@ func (m *moment) delivery(ref keys.Ref, c Change) {
 		e.Kind, e.Message = events.HookBack, fmt.Sprintf("hook %s takes events again", name)
 		m.add(e)
 	}
+	if lost := is.Missed; lost != nil && (was.Missed == nil || !was.Missed.At.Equal(lost.At)) {
+		e := e
+		e.Kind, e.At, e.Next = events.HookMissed, lost.At.UTC(), fmt.Sprintf("pgctrl hook show %s %s", of, name)
+		e.Message = fmt.Sprintf("hook %s was too late for events that had to go, after revision %d and up to %d", name, lost.After.Revision, lost.Through)
+		m.add(e)
+	}
 	if is.Reason == hooks.Loop && was.Reason != hooks.Loop {
 		e.Kind, e.Severity, e.Reason, e.Next = events.HookFailing, events.Warning, hooks.Loop, fmt.Sprintf("pgctrl hook show %s %s", of, name)
 		e.Message = fmt.Sprintf("hook %s: hooks cause events for one another, and those after the third are not delivered", name)

@@ -37,8 +37,13 @@ func (c *Client) Get(ctx context.Context, key string) (kv.KV, bool, error) {
 // List reads every key under prefix as it was at one revision, sorted by key,
 // and returns that revision. A prefix that does not end with "/" is a single key.
 func (c *Client) List(ctx context.Context, prefix string) ([]kv.KV, int64, error) {
+	return c.ListAt(ctx, prefix, 0)
+}
+
+// ListAt is List as etcd was at an earlier revision; 0 is the newest.
+func (c *Client) ListAt(ctx context.Context, prefix string, rev int64) ([]kv.KV, int64, error) {
 	var out []kv.KV
-	rev, err := c.eachAt(ctx, prefix, 0, func(e kv.KV) { out = append(out, e) })
+	rev, err := c.eachAt(ctx, prefix, rev, func(e kv.KV) { out = append(out, e) })
 	if err != nil {
 		return nil, 0, err
 	}

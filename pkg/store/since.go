@@ -13,23 +13,33 @@ import (
 	"github.com/pgctrl/pgctrl/pkg/kv"
 )
 
+// Page is what Since read.
+type Page struct {
+	KVs []kv.KV
+	// More says that there are others.
+	More bool
+	// Revision is when etcd looked.
+	Revision int64
+}
+
 // Since reads keys under prefix that were last written at rev or later, in the order in which
-// they were written, the first of them and at most limit; more says that there are others. Keys
-// of one transaction come in no order, and a page may end between them.
+// they were written, the first of them and at most limit. Keys of one transaction come in no
+// order, and a page may end between them.
 //
 // etcd looks at the whole prefix for it, so it is for what is kept within bounds.
-func (c *Client) Since(ctx context.Context, prefix string, rev int64, limit int) (page []kv.KV, more bool, err error) {
+func (c *Client) Since(ctx context.Context, prefix string, rev int64, limit int) (Page, error) {
 	resp, err := c.page(ctx, prefix, []clientv3.OpOption{
 		clientv3.WithRange(rangeEnd(prefix)), clientv3.WithMinModRev(rev), clientv3.WithLimit(int64(limit)),
 		clientv3.WithSort(clientv3.SortByModRevision, clientv3.SortAscend),
 	})
 	if err != nil {
-		return nil, false, fmt.Errorf("list %s since revision %d: %w", prefix, rev, err)
+		return Page{}, fmt.Errorf("list %s since revision %d: %w", prefix, rev, err)
 	}
+	p := Page{More: resp.More, Revision: resp.Header.GetRevision()}
 	for _, e := range resp.Kvs {
-		page = append(page, fromEtcd(e))
+		p.KVs = append(p.KVs, fromEtcd(e))
 	}
-	return page, resp.More, nil
+	return p, nil
 }
 
 // Hear calls heard with the keys under prefix that are written from now on, all of a transaction

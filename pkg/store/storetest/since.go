@@ -33,10 +33,19 @@ func testSince(t *testing.T, b Backend) {
 		{from + 1, 10, []string{"/s/b"}, false},
 		{from + 100, 10, nil, false},
 	} {
-		page, more, err := b.Store.Since(t.Context(), "/s/", tc.rev, tc.limit)
-		if err != nil || more != tc.more || !slices.Equal(names(page), tc.want) {
-			t.Errorf("since %d, at most %d: %v, %v, %v; want %v, %v", tc.rev, tc.limit, names(page), more, err, tc.want, tc.more)
+		page, err := b.Store.Since(t.Context(), "/s/", tc.rev, tc.limit)
+		if err != nil || page.More != tc.more || !slices.Equal(names(page.KVs), tc.want) {
+			t.Errorf("since %d, at most %d: %v, %v, %v; want %v, %v", tc.rev, tc.limit, names(page.KVs), page.More, err, tc.want, tc.more)
 		}
+	}
+	// What else there was at that moment can be asked for later.
+	page, err := b.Store.Since(t.Context(), "/s/", 0, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, b, "/other/b", "1")
+	if then, _, err := b.Store.ListAt(t.Context(), "/other/", page.Revision); err != nil || !slices.Equal(names(then), []string{"/other/a"}) {
+		t.Errorf("at revision %d: %v, %v", page.Revision, names(then), err)
 	}
 }
 
