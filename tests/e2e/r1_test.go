@@ -25,7 +25,7 @@ func TestR1RoutesFollowWithoutControllers(t *testing.T) {
 	ok(t, hosts.Switchover(ctx, cluster, from, to))
 	writesEverywhere(ctx, t, to, 15*time.Second)
 	writable := watch.FirstAfter(start)
-	addresses.moved(t, to, writable, time.Second)
+	addresses.moved(t, to, writable)
 	for i, samples := range stopAll(samplers) {
 		first, found := probe.FirstWritten(samples, direct.Host, start)
 		if !found {

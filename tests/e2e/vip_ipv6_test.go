@@ -50,7 +50,7 @@ func TestR2VIPIsIPv6(t *testing.T) {
 	writable := watch.FirstAfter(start)
 	watch.Stop()
 	asAdded(ctx, t, hosts.Node(to))
-	o.moved(t, to, writable, time.Second) // the log has the figure; hosts share two cores here
+	o.moved(t, to, writable)
 	if sent := must[string](t)(hosts.Infra.Exec(ctx, "ip", "-6", "neigh", "show", vip)); strings.Contains(sent, "PROBE") || strings.Contains(sent, "DELAY") {
 		t.Errorf("infra1 asked by itself, which proves nothing of what it was told: %s", sent)
 	}
