@@ -31,16 +31,22 @@ type Server struct {
 // second are granted as asked.
 func Start(t testing.TB) *Server {
 	t.Helper()
-	return start(t, false)
+	return start(t, func(*embed.Config) {})
+}
+
+// StartSmall starts one that is full at so many bytes.
+func StartSmall(t testing.TB, quota int64) *Server {
+	t.Helper()
+	return start(t, func(c *embed.Config) { c.QuotaBackendBytes = quota })
 }
 
 // StartSynced starts one that brings every write to the disk, as etcd does where it counts.
 func StartSynced(t testing.TB) *Server {
 	t.Helper()
-	return start(t, true)
+	return start(t, func(c *embed.Config) { c.UnsafeNoFsync = false })
 }
 
-func start(t testing.TB, synced bool) *Server {
+func start(t testing.TB, change func(*embed.Config)) *Server {
 	t.Helper()
 	var address string
 	var e *embed.Etcd
@@ -49,7 +55,7 @@ func start(t testing.TB, synced bool) *Server {
 	for range 10 {
 		address = freeAddress(t)
 		cfg := config(t.TempDir(), address)
-		cfg.UnsafeNoFsync = !synced
+		change(cfg)
 		if e, err = embed.StartEtcd(cfg); !errors.Is(err, syscall.EADDRINUSE) {
 			break
 		}
@@ -86,6 +92,7 @@ func config(dir, address string) *embed.Config {
 	cfg.Dir = dir
 	cfg.TickMs, cfg.ElectionMs = 10, 100
 	cfg.EnableGRPCGateway = false
+	cfg.UnsafeNoFsync = true
 	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
 	client := url.URL{Scheme: "http", Host: address}
 	cfg.ListenClientUrls = []url.URL{client}
@@ -127,3 +134,25 @@ func (s *Server) Compact(ctx context.Context, rev int64) error {
 
 // Stop ends the server now.
 func (s *Server) Stop() { s.stop.Do(s.etcd.Close) }
+
+// Fill writes under /fill/ until the database is over half of the quota, and etcd says so: it
+// tells the size that its last commit to the disk had.
+func (s *Server) Fill(t testing.TB, quota int64) {
+	t.Helper()
+	c := s.Client(t)
+	piece := string(make([]byte, quota/8))
+	for i := range 5 {
+		if _, err := c.Put(t.Context(), fmt.Sprint("/fill/", i), piece); err != nil {
+			t.Fatalf("fill etcd: %v", err)
+		}
+	}
+	for end := time.Now().Add(30 * time.Second); ; <-time.After(10 * time.Millisecond) {
+		st, err := c.Status(t.Context(), s.endpoint)
+		if err == nil && st.DbSize*2 > quota {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("fill etcd: %v, %v", st, err)
+		}
+	}
+}

@@ -210,8 +210,8 @@ that is full of living keys stays full: raise etcd.quota then.`,
 				return a.unreachable(err)
 			}
 			a.say("etcd's database: %d kB before, %d kB now, quota %d kB", before.Size>>10, after.Size>>10, after.Quota>>10)
-			if after.Quota > 0 && after.Size*100/after.Quota >= status.FillingAt {
-				a.note("it is still over %d %% of its quota; next: raise etcd.quota in %s, then: systemctl restart pgctrl-etcd", status.FillingAt, a.settings.File)
+			if observed.Filling(after.Size, after.Quota) {
+				a.note("it is still over %d %% of its quota; next: raise etcd.quota in %s, then: systemctl restart pgctrl-etcd", observed.FillingAt, a.settings.File)
 			}
 			return nil
 		},

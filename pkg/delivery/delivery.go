@@ -14,6 +14,7 @@ import (
 	"github.com/pgctrl/pgctrl/pkg/hooks"
 	"github.com/pgctrl/pgctrl/pkg/keys"
 	"github.com/pgctrl/pgctrl/pkg/kv"
+	"github.com/pgctrl/pgctrl/pkg/observed"
 	"github.com/pgctrl/pgctrl/pkg/store"
 )
 
@@ -66,6 +67,8 @@ const (
 	// over does not believe that some of them are missing.
 	passedAtMost  = 200
 	unsavedAtMost = 24 * time.Hour
+	// roomEvery is how often etcd is asked for its size while events are given up.
+	roomEvery = 30 * time.Second
 	// troubled is how long to wait when etcd does not answer.
 	troubled = time.Second
 )
@@ -77,6 +80,11 @@ type Deliverer struct {
 	mu    sync.Mutex
 	works map[string]*work // by the key of the hook's document
 	group sync.WaitGroup
+	size  struct {
+		sync.Mutex
+		asked   time.Time
+		filling bool
+	}
 }
 
 // Term is the right to act for everybody; store.Leadership is one.
@@ -195,4 +203,16 @@ func under(es []kv.KV, prefix string) (out []kv.KV) {
 		}
 	}
 	return out
+}
+
+// filling reports that etcd's database is over half of its quota, as far as it was known lately.
+func (d *Deliverer) filling(ctx context.Context) bool {
+	d.size.Lock()
+	defer d.size.Unlock()
+	if time.Since(d.size.asked) > roomEvery {
+		if h, err := d.Client.Health(ctx); err == nil {
+			d.size.filling, d.size.asked = h.NoSpace || observed.Filling(h.Size, h.Quota), time.Now()
+		}
+	}
+	return d.size.filling
 }

@@ -60,6 +60,10 @@ func (w *work) bury(ctx context.Context, i item, now time.Time) error {
 }
 
 func (w *work) buried(ctx context.Context, i item, now time.Time) error {
+	if w.d.filling(ctx) {
+		w.state = w.state.GaveUp(i.cursor(), 1) // none is kept, so that it is not they that fill etcd
+		return w.write(ctx)
+	}
 	ops, dropped, err := w.room(ctx)
 	if err != nil {
 		return err

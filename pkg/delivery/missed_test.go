@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"testing"
 
+	"github.com/pgctrl/pgctrl/internal/etcdtest"
 	"github.com/pgctrl/pgctrl/pkg/events"
 	"github.com/pgctrl/pgctrl/pkg/store"
 )
@@ -73,5 +74,21 @@ func TestWhatIsPassedIsNotMissed(t *testing.T) {
 	until(t, "what it wants has come", func() bool { return w.state("idle").Delivered == 1 })
 	if m := w.state("idle").Missed; m != nil {
 		t.Errorf("it believes that it missed some: %+v", m)
+	}
+}
+
+// Over half of etcd's quota no dead letter is kept, so that it is not they that fill it; they are
+// counted.
+func TestDeadLettersDoNotFillEtcd(t *testing.T) {
+	const quota = 4 << 20
+	s := etcdtest.StartSmall(t, quota)
+	w := newWorldIn(t, s)
+	w.hook("page", document(nobody(t), "retry_for: 0s"))
+	s.Fill(t, quota)
+	w.lead()
+	w.happen(5, 1)
+	until(t, "all are given up", func() bool { return w.state("page").Dead == 5 })
+	if letters, s := w.dead("page"), w.state("page"); len(letters) != 0 || s.Dropped != 5 {
+		t.Errorf("%d are kept, %d dropped", len(letters), s.Dropped)
 	}
 }

@@ -49,7 +49,12 @@ func (t *term) Guard() store.Guard       { return t.guard }
 // newWorld starts an etcd; tries again come at once unless a test says otherwise.
 func newWorld(t *testing.T, change ...func(*delivery.Options)) *world {
 	t.Helper()
-	c, err := store.Connect(t.Context(), store.Options{Endpoints: etcdtest.Start(t).Endpoints()})
+	return newWorldIn(t, etcdtest.Start(t), change...)
+}
+
+func newWorldIn(t *testing.T, s *etcdtest.Server, change ...func(*delivery.Options)) *world {
+	t.Helper()
+	c, err := store.Connect(t.Context(), store.Options{Endpoints: s.Endpoints()})
 	if err != nil {
 		t.Fatal(err)
 	}

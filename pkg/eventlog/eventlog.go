@@ -34,6 +34,7 @@ import (
 
 	"github.com/pgctrl/pgctrl/internal/idle"
 	"github.com/pgctrl/pgctrl/pkg/keys"
+	"github.com/pgctrl/pgctrl/pkg/observed"
 	"github.com/pgctrl/pgctrl/pkg/store"
 )
 
@@ -51,8 +52,6 @@ const (
 	// roomEvery is how often etcd is asked for its size. A database grows by a percent of its
 	// quota in minutes at the worst.
 	roomEvery = 30 * time.Second
-	// fullAt is the part of the quota, in percent, from which on events are not written.
-	fullAt = 50
 	// maxQueue is how many events wait for etcd at most. Beyond that they are found again.
 	maxQueue = 20_000
 )
@@ -136,7 +135,7 @@ func (s *Stream) session(ctx context.Context, l *store.Leadership) error {
 // room reports that etcd has room for events. One that does not say is believed to have.
 func (s *Stream) room(ctx context.Context) error {
 	h, err := s.Client.Health(ctx)
-	if err == nil && (h.NoSpace || h.Quota > 0 && h.Size*100 > h.Quota*fullAt) {
+	if err == nil && (h.NoSpace || observed.Filling(h.Size, h.Quota)) {
 		return errFilling
 	}
 	return nil

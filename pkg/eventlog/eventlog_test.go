@@ -30,8 +30,9 @@ type fleet struct {
 	raw *clientv3.Client
 }
 
-func newFleet(t *testing.T) *fleet {
-	s := etcdtest.Start(t)
+func newFleet(t *testing.T) *fleet { return newFleetIn(t, etcdtest.Start(t)) }
+
+func newFleetIn(t *testing.T, s *etcdtest.Server) *fleet {
 	return &fleet{t: t, etc: s, raw: s.Client(t)}
 }
 

@@ -5,6 +5,15 @@ import (
 	"time"
 )
 
+// FillingAt is the part of etcd's quota, in percent, from which on StoreFilling is said and
+// nothing of the past is kept (ROLES section 7): early enough to look for what fills it before
+// anything is refused.
+const FillingAt = 50
+
+// Filling reports a database of etcd, of its size and quota in bytes, that is so full. One without
+// a quota is not.
+func Filling(size, quota int64) bool { return quota > 0 && size*100 >= quota*FillingAt }
+
 // Store identifies this etcd.
 type Store struct {
 	Incarnation string `json:"incarnation"`

@@ -9,10 +9,6 @@ import (
 	"github.com/pgctrl/pgctrl/pkg/observed"
 )
 
-// FillingAt is the part of etcd's quota, in percent, from which on StoreFilling is
-// said: early enough to look for what fills it before anything is refused.
-const FillingAt = 50
-
 // StoreHealth is how etcd itself is; nobody but a client of etcd can tell.
 type StoreHealth struct {
 	Members int `json:"members"`
@@ -55,7 +51,7 @@ func StoreConditions(in Input) []observed.Condition {
 		case h.NoSpace:
 			healthy(observed.False, observed.NoSpace, "pgctrl etcd compact (compacts, defragments and ends the alarm)",
 				"etcd is full, at %s: every write but deletions is refused, so a failover would find no leader; what runs goes on, and routes follow", size)
-		case h.used() >= FillingAt:
+		case observed.Filling(h.Size, h.Quota):
 			healthy(observed.True, observed.StoreFilling, "pgctrl etcd compact, or a larger etcd.quota", "etcd's database is at %s", size)
 		}
 		if h.Corrupt {
