@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/pgctrl/pgctrl/pkg/observed"
@@ -184,9 +185,13 @@ type Acts interface {
 	// Restart restarts PostgreSQL and returns when it is up again; with pending only if
 	// a value waits for that, and did says whether one did.
 	Restart(ctx context.Context, cluster string, pending bool) (did bool, err error)
-	// Reinit has the member's data copied anew and returns when that has begun.
+	// Reinit has the member's data copied anew and returns when that has begun; ErrBusy says
+	// that Patroni does something else.
 	Reinit(ctx context.Context, cluster string) error
 }
+
+// ErrBusy: Patroni does one thing at a time, and is at another one.
+var ErrBusy = errors.New("busy")
 
 // Backups are what pgBackRest does for a cluster, in a minute or two each. What it refuses
 // is a *plan.Refusal.

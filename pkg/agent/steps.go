@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/pgctrl/pgctrl/internal/idle"
 	"github.com/pgctrl/pgctrl/pkg/kv"
 	"github.com/pgctrl/pgctrl/pkg/observed"
 	"github.com/pgctrl/pgctrl/pkg/patroni"
@@ -22,6 +23,9 @@ import (
 const (
 	// StepWait is how long a step waits for a fresh view before it is left undone.
 	StepWait = 10 * time.Second
+	// BusyFor is how long Patroni is asked again while it does something else. Bringing up a
+	// PostgreSQL takes it as long as there is WAL to be replayed.
+	BusyFor = 2 * time.Minute
 	// StepLook is how often the progress of a copy is looked at.
 	StepLook = 500 * time.Millisecond
 )
@@ -136,10 +140,36 @@ func (s *stepper) begin(ctx context.Context) error {
 		}
 		return s.say(ctx, &observed.StepResult{State: observed.StepDone, Message: "restarted"})
 	}
-	if err := s.a.o.Host.Acts.Reinit(ctx, s.name); err != nil {
-		return s.failed(ctx, err)
+	return s.reinit(ctx, own)
+}
+
+// reinit asks Patroni to copy the member anew, and again while it is busy: a member whose data fit
+// no longer, and so one to be copied, is one that Patroni tries to bring up over and over.
+func (s *stepper) reinit(ctx context.Context, own plan.Member) error {
+	for deadline := time.Now().Add(BusyFor); ; {
+		err := s.a.o.Host.Acts.Reinit(ctx, s.name)
+		switch {
+		case err == nil:
+			return s.copying(ctx, own)
+		case !errors.Is(err, ErrBusy) || time.Now().After(deadline):
+			return s.failed(ctx, err)
+		}
+		if !s.last.Waits {
+			r := observed.StepResult{State: observed.StepAccepted, Before: s.last.Before, Waits: true, Message: "waits for Patroni, " + err.Error()}
+			if err := s.say(ctx, &r); err != nil {
+				return err
+			}
+		}
+		if !idle.For(ctx, StepLook) {
+			return ctx.Err()
+		}
+		if _, there, err := s.client.Get(ctx, s.asked.Key); err == nil && !there {
+			return nil // it is not wanted any more
+		}
+		if _, no, err := s.judge(ctx); err != nil || no != nil {
+			return errors.Join(err, s.refuse(ctx, no))
+		}
 	}
-	return s.copying(ctx, own)
 }
 
 // judge waits for a fresh view and asks plan.JudgeStep.
@@ -186,6 +216,8 @@ func (s *stepper) judge(ctx context.Context) (plan.Member, *observed.StepResult,
 func (s *stepper) goOn(ctx context.Context) error {
 	own, _ := s.own()
 	switch {
+	case s.Act == plan.ActReinit && s.last.Waits:
+		return s.reinit(ctx, own)
 	case s.Act == plan.ActReinit:
 		return s.copying(ctx, own)
 	case s.Act.Beside():

@@ -3,9 +3,11 @@ package agent_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
+	"github.com/pgctrl/pgctrl/pkg/agent"
 	"github.com/pgctrl/pgctrl/pkg/observed"
 	"github.com/pgctrl/pgctrl/pkg/patroni"
 	"github.com/pgctrl/pgctrl/pkg/plan"
@@ -79,6 +81,52 @@ func TestR14StepIsFencedByTheLeader(t *testing.T) {
 		after(time.Second)
 		expect(t, "reason", w.result(2, "c.reinit-1-1").Reason, observed.LeaderChanged)
 		expect(t, "acts", since(a2, n), "")
+	})
+}
+
+// TestReinitWaitsForPatroni while it is busy, as with bringing up what is to be copied anew; an agent
+// that is started anew asks again, and what is withdrawn or not allowed any more is not asked.
+func TestReinitWaitsForPatroni(t *testing.T) {
+	simulate(t, func(t *testing.T, w *world) {
+		withPostgres(w)
+		_, a2, _ := settle(t, w)
+		after(6 * time.Second)
+		a2.host.SetPostgres(streaming())
+		a2.host.SetPeer("m2", patroni.Status{State: "running", Role: patroni.Replica, Started: "monday"})
+		a2.host.Fail("reinit", fmt.Errorf("%w with restarting after failure", agent.ErrBusy))
+		ask(w, 2, "c.reinit-1-1", plan.ActReinit)
+		after(5 * time.Second)
+		expect(t, "waits", w.result(2, "c.reinit-1-1").Message, "waits for Patroni, busy with restarting after failure")
+		a2.stop()
+		again := w.startOn(2, a2.dir, a2.host)
+		after(2 * time.Second)
+		again.host.Fail("reinit", nil)
+		after(2 * time.Second)
+		expect(t, "begun", w.result(2, "c.reinit-1-1").Message, "stopping")
+
+		again.host.SetPeer("m2", patroni.Status{State: "running", Role: patroni.Replica, Started: "tuesday"})
+		after(2 * time.Second)
+		expect(t, "done", w.result(2, "c.reinit-1-1").State, observed.StepDone)
+
+		again.host.Fail("reinit", fmt.Errorf("%w with restarting after failure", agent.ErrBusy))
+		ask(w, 2, "c.reinit-1-2", plan.ActReinit)
+		after(2 * time.Second)
+		w.etcd.Delete(layout.StepKey("pg2", "c.reinit-1-2"))
+		after(2 * time.Second)
+		n := len(again.host.Events())
+		after(10 * time.Second)
+		expect(t, "acts once it is withdrawn", since(again, n), "")
+
+		ask(w, 2, "c.reinit-1-3", plan.ActReinit)
+		after(2 * time.Second)
+		w.leader(3)
+		after(2 * time.Second)
+		expect(t, "another one leads", w.result(2, "c.reinit-1-3").Reason, observed.LeaderChanged)
+
+		ask(w, 2, "c.reinit-1-4", plan.ActReinit)
+		after(agent.BusyFor + time.Minute)
+		expect(t, "for ever", w.result(2, "c.reinit-1-4").State, observed.StepFailed)
+		expect(t, "why", w.result(2, "c.reinit-1-4").Message, "Patroni: busy with restarting after failure")
 	})
 }
 

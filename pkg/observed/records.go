@@ -216,6 +216,8 @@ type StepResult struct {
 	// Before is when PostgreSQL had been started, before the act: once it says another
 	// time, the act has come about.
 	Before string `json:"before,omitempty"`
+	// Waits: Patroni does something else and has not taken the act yet.
+	Waits bool `json:"waits,omitempty"`
 	// Progress is how far a long act is; nil: it does not say.
 	Progress *Progress `json:"progress,omitempty"`
 	// Label is the backup that an act made.

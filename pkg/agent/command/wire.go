@@ -306,7 +306,11 @@ func (acts) Reinit(ctx context.Context, cluster string) error {
 	if err != nil {
 		return err
 	}
-	return l.Client.Reinitialize(ctx)
+	err = l.Client.Reinitialize(ctx)
+	if busy, ok := errors.AsType[*hostpatroni.BusyError](err); ok {
+		return fmt.Errorf("%w with %s", agent.ErrBusy, busy.Doing)
+	}
+	return err
 }
 
 func patroniFile(cluster string) string { return "/etc/patroni/" + cluster + ".yml" }

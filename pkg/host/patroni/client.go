@@ -141,11 +141,24 @@ func (c *Client) Restart(ctx context.Context, pending bool) (did bool, err error
 }
 
 // Reinitialize has the member's data removed and copied from the leader again; it
-// returns when Patroni has begun. Patroni refuses when the member leads.
+// returns when Patroni has begun. Patroni refuses when the member leads, and with a BusyError
+// while it does something else.
 func (c *Client) Reinitialize(ctx context.Context) error {
 	_, _, err := c.do(ctx, http.MethodPost, "/reinitialize", map[string]any{})
+	var s *StatusError
+	if errors.As(err, &s) {
+		if doing, busy := strings.CutSuffix(s.Body, " already in progress"); busy {
+			return &BusyError{Doing: doing}
+		}
+	}
 	return err
 }
+
+// BusyError is Patroni's answer that it does something else; it does one thing at a time.
+type BusyError struct{ Doing string }
+
+// Error implements error.
+func (e *BusyError) Error() string { return "busy with " + e.Doing }
 
 // wakeKey is set by nobody.
 const wakeKey = "pgctrl_wake"
