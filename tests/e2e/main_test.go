@@ -75,6 +75,10 @@ func deploy(ctx context.Context, l *lab.Lab) error {
 	if hosts, err = fleet.Deploy(ctx, l, *bin, say); err != nil {
 		return err
 	}
+	// What comes by itself at night must not come into the middle of a test.
+	if _, err := hosts.Pgctrl(ctx, "set", "defaults", "backup", "schedules.full=none", "schedules.incremental=none", "verify.schedule=none", "--wait", "0"); err != nil {
+		return err
+	}
 	vip = l.Address(9)
 	hosts.VIP = vip + "/24"
 	if err := hosts.Create(ctx, cluster); err != nil {
