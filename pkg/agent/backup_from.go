@@ -14,7 +14,7 @@ import (
 
 // order is the backup that the step asks for, from whom it is copied included.
 func (s *stepper) order(ctx context.Context) BackupOrder {
-	o := BackupOrder{Step: s.id, Type: s.Backup, From: s.Member}
+	o := BackupOrder{Step: s.id, Type: s.Backup, Keep: s.Keep, From: s.Member}
 	if !s.Standby {
 		return o
 	}

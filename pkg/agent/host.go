@@ -216,6 +216,8 @@ type BackupOrder struct {
 	// Step is the step's name, which the backup itself will have: observed.Backup.Step.
 	Step string
 	Type plan.BackupType
+	// Keep: no older backup is expired with it.
+	Keep bool
 	// From is the member whose files are copied; Address is where it is, empty when it is the
 	// one on this host.
 	From, Address string

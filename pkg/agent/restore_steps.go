@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/pgctrl/pgctrl/internal/idle"
 	"github.com/pgctrl/pgctrl/pkg/observed"
 	"github.com/pgctrl/pgctrl/pkg/plan"
 	"github.com/pgctrl/pgctrl/pkg/store"
@@ -39,6 +40,8 @@ type InPlace interface {
 	Aside(ctx context.Context, cluster string, r plan.Restore) (where string, err error)
 	// Swap is Aside, and puts what was prepared in the place of the data.
 	Swap(ctx context.Context, cluster string, r plan.Restore) error
+	// Kept reports whether former data are aside.
+	Kept(r plan.Restore) bool
 	// Back stops them and has the former data in their place again.
 	Back(ctx context.Context, cluster string, r plan.Restore) error
 	// Start starts Patroni; Runs is an error with its last words when it does not run.
@@ -51,7 +54,12 @@ type InPlace interface {
 // restore does a step of a restore in place.
 func (s *stepper) restore(ctx context.Context, own plan.Member, begun bool) (r observed.StepResult, err error) {
 	host, what := s.a.o.Host.InPlace, *s.Restore
-	// An agent that was started anew goes on with what was judged before.
+	// An agent that was started anew goes on with what was judged before, once it sees who leads.
+	for begun && !fresh(s.look(), time.Now()) {
+		if !idle.For(ctx, StepLook) {
+			return r, ctx.Err()
+		}
+	}
 	leads := s.look().Leader.Member
 	if s.Act == plan.ActAside && leads == s.Member || s.Act == plan.ActSwap && leads != "" && leads != s.Member {
 		return r, errLedByElse
@@ -228,8 +236,10 @@ func (s *stepper) forgetPosition(ctx context.Context) (bool, error) {
 // streams.
 func (s *stepper) rejoin(ctx context.Context, own plan.Member, begun bool) (observed.StepResult, error) {
 	host := s.a.o.Host.InPlace
-	if !begun || host.Runs(ctx, s.name) != nil {
-		// Data that are there are of before: a host that was booted meanwhile copied them.
+	if host.Runs(ctx, s.name) != nil || !begun && !host.Kept(*s.Restore) {
+		// Data that are there are of before: a host that was booted meanwhile copied them. Where the
+		// former ones are aside, a Patroni that runs was started here, and copies: perhaps for hours,
+		// in which this was asked once more.
 		if _, err := host.Aside(ctx, s.name, *s.Restore); err != nil {
 			return observed.StepResult{}, err
 		}
@@ -248,8 +258,11 @@ func (s *stepper) rejoin(ctx context.Context, own plan.Member, begun bool) (obse
 func (s *stepper) putBack(ctx context.Context, own plan.Member) (observed.StepResult, error) {
 	host := s.a.o.Host.InPlace
 	if s.look().Leader.Member == s.Member {
-		// Clients write to what it leads with: the former data, or a copy of them.
-		return observed.StepResult{Message: "leads, and is left so; data that were set aside here stay so"}, nil
+		// Clients write to what it leads with: the restored data, or the former ones.
+		if host.Kept(*s.Restore) {
+			return observed.StepResult{Reason: observed.Leading, Message: "leads, and is left so; data that were set aside here stay so"}, nil
+		}
+		return observed.StepResult{Message: "leads on its former data"}, nil
 	}
 	if err := host.Back(ctx, s.name, *s.Restore); err != nil {
 		return observed.StepResult{}, err

@@ -202,6 +202,7 @@ func (a *advance) step(p *Phase) plan.Step {
 	case PhaseBackup:
 		// After a failure it is the primary: a backup that is there comes before whose load it was.
 		s.Act, s.Backup, s.Standby = plan.ActBackup, a.Args.Backup, a.World.Standby && p.Failures == 0
+		s.Keep = a.Args.Keep || a.World.Keep
 	case PhaseArchive:
 		s.Act = plan.ActArchive
 	case PhaseHeartbeat:
@@ -227,6 +228,9 @@ func (a *advance) answered(p *Phase) bool {
 		p.State, p.Ended, p.Message = PhaseDone, a.World.Now, r.Message
 		if r.Label != "" {
 			a.Label, a.Message = r.Label, r.Message
+		}
+		if p.Name == PhaseBack && r.Reason == observed.Leading && p.Member == a.Args.Restore.First {
+			a.ledAfterAll()
 		}
 		if r.Heartbeat != nil {
 			a.Operation.Heartbeat = r.Heartbeat
@@ -279,7 +283,7 @@ func (a *advance) forget(p *Phase) {
 // moved are reasons that say something of the cluster and nothing of the act.
 var moved = map[observed.Reason]bool{
 	observed.LeaderChanged: true, observed.NotLeader: true, observed.NoLeader: true, observed.StaleView: true, observed.NodeAbsent: true,
-	observed.AgentCutOff: true, observed.PatroniPaused: true,
+	observed.AgentCutOff: true, observed.PatroniPaused: true, observed.Frozen: true,
 }
 
 // lasting are reasons that trying again does not change.

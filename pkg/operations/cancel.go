@@ -24,6 +24,9 @@ func (a *advance) cancel() {
 	case found && r.Final(), !found && a.withdrawn(p):
 		a.forget(p)
 		p.State, p.Ended = PhaseFailed, a.World.Now
+		if r.State == observed.StepDone { // before the cancel was heard of; what it left is there
+			p.State = PhaseDone
+		}
 		a.finish(state, reason, r.Next, message)
 		return
 	case !found, a.Withdrawn != p.Step:

@@ -23,6 +23,8 @@ type Schedule interface {
 type Policy struct {
 	// Local: the repository is on the primary's own node, and each has another one.
 	Local bool
+	// Full is how many full backups are kept.
+	Full int
 	// Schedules are by type; one that is not there has none.
 	Schedules map[plan.BackupType]Schedule
 }
@@ -68,6 +70,8 @@ type Next struct {
 	// Type of the backup that is due now; empty: none is.
 	Type plan.BackupType
 	Why  string
+	// Keep: no older one is expired with it.
+	Keep bool
 	// Since is when it was due.
 	Since time.Time
 	// At is when the next one is due; the zero time: never.
@@ -88,14 +92,14 @@ func Due(p Policy, b Backups, now time.Time) Next {
 	}
 	switch {
 	case Split(p, b, now):
-		n.Type, n.Why, n.Since = plan.BackupFull, "the primary's repository has no backup since the failover", now
+		n.Type, n.Why, n.Since, n.Keep = plan.BackupFull, "the primary's repository has no backup since the failover", now, p.keep(b)
 	case restoredSince(b):
-		n.Type, n.Why, n.Since = plan.BackupFull, "the data were restored", now
+		n.Type, n.Why, n.Since, n.Keep = plan.BackupFull, "the data were restored", now, p.keep(b)
 	case !anyOf(b.Repository, plan.BackupFull):
 		n.Type, n.Why, n.Since = plan.BackupFull, "the first backup", now
 	default:
 		n.missed(p, b, now)
-		n.gap(b, now)
+		n.gap(p, b, now)
 	}
 	for _, o := range b.Operations {
 		if o.Kind == KindBackup && !o.State.Final() {

@@ -39,7 +39,7 @@ const GapPause = time.Hour
 
 // gap makes a full backup due at once where the archive has a gap since the newest backup. A
 // repository that can't be read takes none.
-func (n *Next) gap(b Backups, now time.Time) {
+func (n *Next) gap(p Policy, b Backups, now time.Time) {
 	g, open := OpenGap(b)
 	if !open || b.Repository.Error != "" || n.Type == plan.BackupFull {
 		return
@@ -53,7 +53,7 @@ func (n *Next) gap(b Backups, now time.Time) {
 			return
 		}
 	}
-	n.Type, n.Why, n.Since = plan.BackupFull, gapWhy+g.String(), now
+	n.Type, n.Why, n.Since, n.Keep = plan.BackupFull, gapWhy+g.String(), now, p.keep(b)
 }
 
 // gapWords is a gap and what it costs.

@@ -123,6 +123,8 @@ const BySchedule = "schedule"
 type Args struct {
 	// Backup is the type of a KindBackup.
 	Backup plan.BackupType `json:"backup,omitempty"`
+	// Keep: no older one is expired with it.
+	Keep bool `json:"keep,omitempty"`
 	// Verify is what a KindVerify is about.
 	Verify *plan.Verify `json:"verify,omitempty"`
 	// Restore is what a KindRestore is about, and of a KindDiscard whose data go.

@@ -170,6 +170,16 @@ func (a *advance) leadsAlready() {
 	}
 }
 
+// ledAfterAll takes in that the restored data took the lead when they were not waited for any more:
+// clients write to them.
+func (a *advance) ledAfterAll() {
+	for i := range a.Phases {
+		if p := &a.Phases[i]; p.Name == PhaseLead {
+			p.State, p.Ended = PhaseDone, a.World.Now
+		}
+	}
+}
+
 // waitsForHolds: nothing is begun while Patroni is paused or the cluster is frozen. What is
 // undone waits too, since agents would refuse it; what only follows a restore does.
 func (a *advance) waitsForHolds(p *Phase) bool {
@@ -240,6 +250,8 @@ func (a *advance) trouble(reason observed.Reason, next, message string) {
 func (a *advance) concludes() {
 	failed := slices.ContainsFunc(a.Phases, func(p Phase) bool { return p.State == PhaseFailed })
 	switch {
+	case a.Undo && a.restored():
+		a.end(Failed, a.Reason, "pgctrl status "+a.Cluster, a.Message+"; the restored data came to lead all the same, and are left so")
 	case a.Undo && a.Cancel != "":
 		a.end(Cancelled, a.Reason, a.Next, undone(a.Message))
 	case a.Undo:

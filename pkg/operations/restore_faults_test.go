@@ -1,6 +1,7 @@
 package operations
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -105,5 +106,41 @@ func TestRestoreOfTheClusterThatWasLookedAt(t *testing.T) {
 	}
 	if !r.op.Undo {
 		t.Errorf("with a member stopped it waits for another one: %s %s", r.op.State, r.op.Message)
+	}
+}
+
+// TestRestoredDataThatLeadAfterAll: Patroni took longer than it was waited for, and what is put back
+// is refused by the leader. Nobody is told that the former data are back.
+func TestRestoredDataThatLeadAfterAll(t *testing.T) {
+	r := restoreRig(t)
+	r.pass("lead c-1")
+	r.answer(observed.StepResult{State: observed.StepFailed, Reason: observed.NotAnswering, Message: "not there after 2m0s"})
+	for range 10 {
+		if r.op.State.Final() {
+			break
+		}
+		_, s := r.step()
+		a := observed.StepResult{State: observed.StepDone, Message: "runs on its former data"}
+		if s.Act == plan.ActBack && s.Member == "c-1" {
+			a = observed.StepResult{State: observed.StepDone, Reason: observed.Leading, Message: "leads, and is left so"}
+		}
+		r.answer(a)
+		r.w.Now = r.w.Now.Add(time.Second)
+		r.look()
+	}
+	if r.op.State != Failed || r.op.RestoredAt().IsZero() || strings.Contains(r.op.Message, "in their place again") || !strings.Contains(r.op.Message, "the restored data came to lead") {
+		t.Errorf("%s, restored at %s: %s", r.op.State, r.op.RestoredAt(), r.op.Message)
+	}
+}
+
+// TestCancelThatMeetsADoneRestore: what was prepared is kept and known, so that it can be removed.
+func TestCancelThatMeetsADoneRestore(t *testing.T) {
+	r := restoreRig(t)
+	r.pass("prepare c-1")
+	r.results[r.only()] = observed.StepResult{State: observed.StepDone, Message: "recovered"}
+	r.op.Cancel = "root@n1"
+	r.look()
+	if r.op.State != Cancelled || len(r.op.Keeps()) != 1 {
+		t.Errorf("%s, keeps %v", r.op.State, r.op.Keeps())
 	}
 }

@@ -19,6 +19,8 @@ type World struct {
 	Confirmed bool
 	// Standby: backups are to be copied from a replica where one can be.
 	Standby bool
+	// Keep: no backup is to be expired now (Keeping).
+	Keep bool
 	// Holds says why nothing new may begin, such as Patroni's pause; nil: it may.
 	Holds *observed.Condition
 	// Members are all that the cluster has; nil: that is not known.

@@ -89,6 +89,8 @@ type Step struct {
 	// Standby: an ActBackup copies from a replica where one can be, which the primary's node
 	// finds out when it begins.
 	Standby bool `json:"standby,omitempty"`
+	// Keep: after an ActBackup no older one is expired. The next without it makes up for that.
+	Keep bool `json:"keep,omitempty"`
 	// Restore is what the acts of a restore in place are about.
 	Restore *Restore `json:"restore,omitempty"`
 	// Verify is what an ActVerify and an ActHeartbeat are about.

@@ -97,6 +97,13 @@ func (p *InPlace) Aside(_ context.Context, _ string, r plan.Restore) (string, er
 	return p.aside(r), nil
 }
 
+// Kept implements agent.InPlace.
+func (p *InPlace) Kept(r plan.Restore) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.data[r.Before()] != ""
+}
+
 // aside is Aside. The caller holds mu.
 func (p *InPlace) aside(r plan.Restore) string {
 	p.up = false

@@ -59,6 +59,7 @@ func (Controller) Plan(in controllers.Input) (controllers.Result, error) {
 	}
 	m := &mover{in: in, t: t, world: worldOf(in, t)}
 	m.ops, m.unread = operations.Load(in.Snapshot, in.Layout, in.Cluster)
+	m.world.Keep = operations.Keeping(m.backups(), in.Now)
 	var cs []observed.Condition
 	if ok && !t.Removing && t.Docs.Exists() {
 		cs = m.schedule()
@@ -235,6 +236,7 @@ func (m *mover) schedule() []observed.Condition {
 		o := operations.NewBackup(operations.Asked{
 			Cluster: m.in.Cluster, UID: m.t.Formed.UID, Store: m.t.Store.Incarnation, By: operations.BySchedule, Why: next.Why, At: m.in.Now,
 		}, next.Type)
+		o.Args.Keep = next.Keep
 		key := m.in.Layout.OperationKey(m.in.Cluster, o.ID)
 		if _, taken := m.in.Snapshot.Get(key); taken {
 			m.again(time.Millisecond) // which is what names differ by

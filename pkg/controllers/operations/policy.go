@@ -10,7 +10,7 @@ import (
 // policyOf is what the cluster's document says of backups; false: it has none.
 func policyOf(t *topology.Topology) (operations.Policy, bool) {
 	b := &t.Docs.Backup
-	p := operations.Policy{Local: b.Repository == desired.RepositoryLocal, Schedules: map[plan.BackupType]operations.Schedule{}}
+	p := operations.Policy{Local: b.Repository == desired.RepositoryLocal, Full: b.Retention.Full, Schedules: map[plan.BackupType]operations.Schedule{}}
 	for _, of := range []plan.BackupType{plan.BackupFull, plan.BackupDifferential, plan.BackupIncremental} {
 		if s, ok := b.Schedule(string(of)); ok {
 			p.Schedules[of] = s

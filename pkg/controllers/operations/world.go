@@ -56,7 +56,8 @@ func holds(in controllers.Input, t *topology.Topology) *observed.Condition {
 			}
 		}
 	}
-	if f := &t.Docs.Freeze; f.Covers(Concern) && in.Now.Before(f.End()) {
+	// A member whose postgres is frozen does no step either.
+	if f := &t.Docs.Freeze; (f.Covers(Concern) || f.Covers("postgres")) && in.Now.Before(f.End()) {
 		return &observed.Condition{
 			Reason: observed.Frozen, Message: fmt.Sprintf("frozen until %s", f.End().UTC().Format(time.RFC3339)),
 			Next: "pgctrl unfreeze " + in.Cluster,

@@ -91,6 +91,9 @@ func (d *Driver) Aside(ctx context.Context, cluster string, r plan.Restore) (whe
 	return where, postgres.Move(r.Data, where)
 }
 
+// Kept reports whether former data are aside.
+func (d *Driver) Kept(r plan.Restore) bool { return isData(r.Before()) }
+
 // Swap is Aside, and puts what was prepared in the place of the data.
 func (d *Driver) Swap(ctx context.Context, cluster string, r plan.Restore) error {
 	prepared := Data(r)

@@ -38,6 +38,8 @@ type Order struct {
 	// Step is the step that it is for.
 	Step string
 	Type plan.BackupType
+	// Keep: no older backup is expired with it.
+	Keep bool
 	// From is the member whose files are copied; Address is where it is, empty when it is the
 	// one on this host.
 	From, Address string
@@ -68,6 +70,9 @@ func (d *Driver) Start(ctx context.Context, cluster string, o Order) error {
 		d.o.Binary, "--config=" + plan.BackupConfig(cluster), "--stanza=" + cluster,
 		"--type=" + string(o.Type), "--annotation=" + stepAnnotation + "=" + step, "--annotation=" + fromAnnotation + "=" + o.From,
 		"--log-level-console=info", "--log-level-file=off", "--log-level-stderr=off",
+	}
+	if o.Keep {
+		args = append(args, "--no-expire-auto")
 	}
 	if o.Address != "" {
 		c, err := readConfig(cluster)

@@ -54,6 +54,9 @@ func TestBackupUnit(t *testing.T) {
 			t.Errorf("no %s in %q", want, u.Args)
 		}
 	}
+	if slices.Contains(u.Args, "--no-expire-auto") {
+		t.Errorf("none is expired: %q", u.Args)
+	}
 	if u.User != "postgres" || u.Watchdog != plan.BackupLost || u.StopWithin != plan.BackupStop || u.Unit != plan.BackupUnit("c") {
 		t.Errorf("%+v", u)
 	}
@@ -77,8 +80,11 @@ func TestBackupUnit(t *testing.T) {
 		}
 	}
 	// What ended is forgotten before the next one begins.
-	if err := d.Start(ctx, "c", Order{Step: "backup-x-3", Type: plan.BackupFull}); err != nil || !slices.Equal(f.did, []string{"stop", "forget"}) {
+	if err := d.Start(ctx, "c", Order{Step: "backup-x-3", Type: plan.BackupFull, Keep: true}); err != nil || !slices.Equal(f.did, []string{"stop", "forget"}) {
 		t.Fatal(err, f.did)
+	}
+	if u := f.started[1]; !slices.Contains(u.Args, "--no-expire-auto") {
+		t.Errorf("older ones may be expired: %q", u.Args)
 	}
 }
 
