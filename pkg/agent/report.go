@@ -246,13 +246,17 @@ func (r *reporter) flush(ctx context.Context, client *store.Client) time.Duratio
 	for _, key := range keys {
 		r.mu.Lock()
 		value, w := r.pending[key], r.written[key]
-		wait := time.Until(w.next)
+		if w == nil {
+			r.mu.Unlock()
+			continue // forgotten since
+		}
+		was, wait := *w, time.Until(w.next)
 		if wait <= 0 {
 			delete(r.pending, key)
 		}
 		r.mu.Unlock()
 		if wait <= 0 && value != nil {
-			wait = r.write(ctx, client, key, value)
+			wait = r.write(ctx, client, key, value, was)
 		}
 		if wait > 0 && (next == 0 || wait < next) {
 			next = wait
@@ -263,11 +267,8 @@ func (r *reporter) flush(ctx context.Context, client *store.Client) time.Duratio
 
 // write puts one report, guarded by the revision this process saw last: a write
 // of an older process that is still on its way can't undo a newer one. It returns
-// when to try again; 0 when there is nothing left to do.
-func (r *reporter) write(ctx context.Context, client *store.Client, key string, value []byte) time.Duration {
-	r.mu.Lock()
-	w := *r.written[key]
-	r.mu.Unlock()
+// when to try again; 0 when there is nothing left to do. w is what is known of the key.
+func (r *reporter) write(ctx context.Context, client *store.Client, key string, value []byte, w writtenReport) time.Duration {
 	err := func() error {
 		if !w.known {
 			e, found, err := client.Get(ctx, key)
@@ -303,6 +304,9 @@ func (r *reporter) write(ctx context.Context, client *store.Client, key string, 
 	w.next = time.Now().Add(pause)
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.written[key] == nil {
+		return 0 // forgotten meanwhile, and not to come back
+	}
 	r.written[key] = &w
 	if err == nil {
 		if _, more := r.pending[key]; more {

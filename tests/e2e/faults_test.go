@@ -50,7 +50,8 @@ func faults(t *testing.T, leader string, replicas []string) []fault {
 			// for the last pause and ten seconds more.
 			alert: "DriftAgain", labels: map[string]string{"node": hosts.Node(second).Name, "concern": "haproxy"}, says: "On node " + hosts.Node(second).Name,
 			act: func(ctx context.Context) error {
-				return run(hosts.Node(second), "sh", "-c", "for i in 1 2 3; do echo '# by hand' >>/etc/haproxy/"+cluster+".cfg; sleep 1.5; done")
+				return run(hosts.Node(second), "sh", "-c", "cd /etc/haproxy; for i in 1 2; do echo '# by hand' >>"+cluster+".cfg; "+
+					"while grep -q 'by hand' "+cluster+".cfg; do sleep 0.1; done; sleep 0.5; done; echo '# by hand' >>"+cluster+".cfg")
 			},
 			undo: func(context.Context) error { return nil },
 		},

@@ -201,7 +201,7 @@ func TestMembersComeAndGo(t *testing.T) {
 	if came, went := strings.Index(said, "added    "+third+": streaming"), strings.Index(said, "removed  "+second); came < 0 || went < came {
 		t.Errorf("want the new one there before the old one goes:\n%s", said)
 	}
-	operated(ctx, t, "set", cluster, "members/"+second, "node=pg2", "--wait", "1m")
+	operated(ctx, t, "set", cluster, "members/"+second, "node=pg2", "--wait", "2m")
 	if samples := s.Stop(); probe.Count(samples)[probe.Written] != len(samples) || len(samples) < 50 {
 		t.Errorf("writes while members came and went: %v of %d", probe.Count(samples), len(samples))
 	}

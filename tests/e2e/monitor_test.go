@@ -104,7 +104,7 @@ func TestMonitorFindsItsTargets(t *testing.T) {
 		ok(t, fleet.Until(ctx, limit, what, func(ctx context.Context) error { return allUp(ctx, infra, members) }))
 		t.Logf("%s: after %s", what, time.Since(start).Round(100*time.Millisecond))
 	}
-	looks("Prometheus to look at everything from the node's first word", 40*time.Second, everyone)
+	looks("Prometheus to look at everything from the node's first word", 90*time.Second, everyone)
 	statusReady(ctx, t)
 	for query, want := range map[string]int{
 		`pg_up == 1`: len(everyone), `pgbouncer_up == 1`: len(everyone), `patroni_primary{role="primary"} == 1`: 1, `patroni_primary{role="replica"} == 0`: len(everyone) - 1,
@@ -127,13 +127,13 @@ func TestMonitorFindsItsTargets(t *testing.T) {
 	gone := everyone[1] // the last one's node has role infra, and the first one leads
 	removed(ctx, t, cluster, gone, "--confirm", gone)
 	looks(gone+" to be gone", scrapedWithin, slices.Delete(slices.Clone(everyone), 1, 2))
-	leadsTo(ctx, t, infra, gone+suffix, time.Second)
+	leadsTo(ctx, t, infra, gone+suffix, namesAtMost)
 	if out, err := hosts.Node(gone).Exec(ctx, "sh", "-c", exportersLeft); err != nil || out != "" {
 		t.Errorf("left on its host: %s, %v", out, err)
 	}
 	operated(ctx, t, "set", cluster, "members/"+gone, "node="+hosts.Node(gone).Name, "--wait", "2m")
 	ok(t, hosts.Whole(ctx, cluster, 2*time.Minute))
-	leadsTo(ctx, t, infra, gone+suffix, time.Second, hosts.Node(gone).IP)
+	leadsTo(ctx, t, infra, gone+suffix, namesAtMost, hosts.Node(gone).IP)
 	looks(gone+" to be looked at after it is ready", scrapedWithin, everyone)
 	statusReady(ctx, t)
 
@@ -148,7 +148,7 @@ func TestMonitorFindsItsTargets(t *testing.T) {
 		return nil
 	}))
 	must[string](t)(hosts.Pgctrl(ctx, "unset", cluster, "monitor", "enabled"))
-	looks("everything after monitoring was switched on again", 40*time.Second, everyone)
+	looks("everything after monitoring was switched on again", 90*time.Second, everyone)
 }
 
 // TestR1RoleLabelsFollowWithoutControllers: the file of targets on infra1 calls another
@@ -180,7 +180,7 @@ func TestR1RoleLabelsFollowWithoutControllers(t *testing.T) {
 			return errors.Join(calls(ctx, infra[0], member), calls(ctx, infra[1], member))
 		}))
 	}
-	both(40*time.Second, from)
+	both(90*time.Second, from)
 	must[string](t)(hosts.Infra.Exec(ctx, "systemctl", "stop", "pgctrl-server"))
 	at := confirmation(ctx, t, to)
 	changed := make(chan time.Time, 1)
@@ -188,7 +188,7 @@ func TestR1RoleLabelsFollowWithoutControllers(t *testing.T) {
 	defer stop()
 	go func() {
 		_, err := hosts.Infra.Exec(watching, "sh", "-c", fmt.Sprintf(
-			`while ! grep "member: '%s'" /etc/pgctrl/targets.d/%s.yml | grep -q "role: 'primary'"; do sleep 0.005; done`, to, cluster))
+			`while ! grep "member: '%s'" /etc/pgctrl/targets.d/%s.yml | grep -q "role: 'primary'"; do sleep 0.02; done`, to, cluster))
 		if err == nil {
 			changed <- time.Now()
 		}

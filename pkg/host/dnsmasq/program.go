@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/pgctrl/pgctrl/pkg/host/systemd"
 	"github.com/pgctrl/pgctrl/pkg/host/unit"
 	"github.com/pgctrl/pgctrl/pkg/observed"
 	"github.com/pgctrl/pgctrl/pkg/plan"
@@ -89,10 +90,11 @@ func (p *Program) Validate(ctx context.Context, s unit.Staged) error {
 
 // Reload restarts dnsmasq; it is away for some 50 ms.
 func (p *Program) Reload(ctx context.Context, u plan.Unit) error {
-	if err := p.o.Restart(ctx, u.Unit); err != nil {
+	err := p.o.Restart(ctx, u.Unit)
+	if job, ok := errors.AsType[*systemd.JobError](err); ok && job.Refused() {
 		return &plan.Refusal{Reason: observed.Rejected, Message: fmt.Sprintf("%s does not start: %s%v", u.Unit, p.words(ctx, u.Unit), err), Next: "journalctl -n 20 -u " + u.Unit}
 	}
-	return nil
+	return err // somebody else's job came between, or systemd did not answer: no word of the content
 }
 
 // words are dnsmasq's last about its settings.

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pgctrl/pgctrl/pkg/host/systemd"
 	"github.com/pgctrl/pgctrl/pkg/host/unit"
 	"github.com/pgctrl/pgctrl/pkg/observed"
 	"github.com/pgctrl/pgctrl/pkg/plan"
@@ -120,6 +121,18 @@ func TestValidate(t *testing.T) {
 	}
 	if err := NewProgram(Options{Binary: "/nowhere/dnsmasq"}).Validate(t.Context(), staged("local-ttl=1\n")); err == nil || reason(err) != "" {
 		t.Errorf("no program: %v, which says nothing of the file", err)
+	}
+}
+
+// TestReloadThatSomebodyCutShort says nothing of the file; one that fails does.
+func TestReloadThatSomebodyCutShort(t *testing.T) {
+	for result, want := range map[string]observed.Reason{"canceled": "", "failed": observed.Rejected, "timeout": observed.Rejected} {
+		p := NewProgram(Options{Restart: func(context.Context, string) error {
+			return errors.Join(&systemd.JobError{Op: "stop", Unit: "dnsmasq.service", Result: result}, nil)
+		}})
+		if err := p.Reload(t.Context(), plan.Unit{Unit: "dnsmasq.service"}); err == nil || reason(err) != want {
+			t.Errorf("%s: %v", result, err)
+		}
 	}
 }
 

@@ -65,6 +65,10 @@ type JobError struct {
 	Tail string
 }
 
+// Refused reports that the unit itself is to blame, and not a job of somebody else's that came
+// between, nor a unit that it needs.
+func (e *JobError) Refused() bool { return e.Result != "canceled" && e.Result != "dependency" }
+
 // Error implements error.
 func (e *JobError) Error() string {
 	s := fmt.Sprintf("%s %s: systemd says %q", e.Op, e.Unit, e.Result)

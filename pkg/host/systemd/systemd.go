@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/dbus"
@@ -50,6 +51,8 @@ type Manager struct {
 
 	mu   sync.Mutex
 	conn *dbus.Conn // nil or not connected: the next call dials
+	// unread: a unit file was written that systemd may not have read yet.
+	unread atomic.Bool
 }
 
 // New returns a Manager. It connects at the first call, and again whenever the
@@ -224,13 +227,20 @@ func (m *Manager) InstallTemplate(ctx context.Context, name string, content []by
 	if err != nil {
 		return false, fmt.Errorf("install unit %s: %w", name, err)
 	}
-	if !d.Any() {
+	if !d.Any() && !m.unread.Load() {
 		return false, nil
 	}
-	if err := files.AtomicWrite(path, content, 0o644, ""); err != nil {
-		return false, fmt.Errorf("install unit %s: %w", name, err)
+	if d.Any() {
+		if err := files.AtomicWrite(path, content, 0o644, ""); err != nil {
+			return false, fmt.Errorf("install unit %s: %w", name, err)
+		}
 	}
-	return true, m.DaemonReload(ctx)
+	m.unread.Store(true) // until systemd has read it, the next call tells it again
+	if err := m.DaemonReload(ctx); err != nil {
+		return true, err
+	}
+	m.unread.Store(false)
+	return true, nil
 }
 
 // RemoveTemplate removes a unit file that InstallTemplate wrote and makes systemd

@@ -52,7 +52,7 @@ func (t *task) refuseAfter(ctx context.Context, err error) error {
 	var job *systemd.JobError
 	var host hostError
 	switch {
-	case errors.As(err, &job) && job.Result != "canceled" && job.Result != "dependency":
+	case errors.As(err, &job) && job.Refused():
 		job.Tail = lastLines(job.Tail)
 		r = &plan.Refusal{Reason: observed.RolledBack, Message: job.Error()}
 	case errors.As(err, &r) && r.Reason != observed.NotAnswering:

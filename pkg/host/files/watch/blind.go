@@ -35,7 +35,7 @@ func (w *Watcher) look() {
 			}
 			w.watch(d)
 			waiting = waiting || d.wd < 0
-			if d.wd >= 0 || blind {
+			if d.wd >= 0 || blind && !d.gone {
 				for _, s := range d.subs {
 					tell = append(tell, s.changed) // what happened meanwhile nobody saw
 				}

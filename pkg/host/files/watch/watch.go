@@ -5,8 +5,8 @@
 // it is worth to look: one of our own writes makes one too.
 //
 // A Watcher never says less than what happened: when the kernel dropped events
-// every watch is told, and a folder that is not there or can't be watched is told
-// as changed every Blind until it can.
+// every watch is told, and a folder that can't be watched is told as changed every Blind
+// until it can. In one that is not there nothing changes before it is, which is looked for.
 package watch
 
 import (
@@ -55,6 +55,8 @@ type folder struct {
 	path string
 	wd   int // -1: not watched at present
 	subs []*sub
+	gone bool // there is no such folder
+	said bool // that it can't be watched
 }
 
 // sub is one call of Watch; names are base names.
@@ -164,15 +166,18 @@ func (w *Watcher) watch(d *folder) {
 		}
 		return err
 	})
+	d.gone = errors.Is(err, unix.ENOENT)
 	switch {
 	case err == nil:
+		d.said = false
 		// Two names of one folder share a watch, and one of them would hear nothing.
 		if other := w.byWD[d.wd]; other != nil && other != d {
 			d.wd = -1
 			return
 		}
 		w.byWD[d.wd] = d
-	case !errors.Is(err, unix.ENOENT):
+	case !d.gone && !d.said:
+		d.said = true
 		w.log.Warn("folder not watched; its files are compared every few seconds", zap.String("folder", d.path), zap.Error(err))
 	}
 }
