@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 	"time"
 
@@ -66,6 +67,8 @@ type concern struct {
 	applied map[string]string
 	// written holds the same of each file that follows the leader, also while it differs.
 	written map[string]string
+	// writtenKept is written as it is on disk; the worker's own.
+	writtenKept map[string]string
 	// prepared are the units that room was made for.
 	prepared map[string]bool
 	took     []string
@@ -127,6 +130,8 @@ func (c *cluster) restore(all map[string]kept) {
 		con := newConcern(name)
 		con.plan, con.rev, con.newest, con.inputs, con.kept = k.Plan, k.Revision, k.Revision, k.Plan.Inputs.Revision, true
 		con.restored, con.removed, con.disk = &k.Plan, k.Removed, k
+		con.writtenKept = c.a.keeper.loadWritten(c.name, name)
+		maps.Copy(con.written, con.writtenKept)
 		c.concerns[name] = con
 		c.accept(k.Plan, k.Revision)
 		c.vip.inForce(name, k.Plan)

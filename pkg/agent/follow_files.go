@@ -2,9 +2,14 @@ package agent
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 
+	"github.com/google/renameio/v2"
 	"go.uber.org/zap"
 
 	"github.com/pgctrl/pgctrl/pkg/plan"
@@ -37,6 +42,50 @@ func (con *concern) wrote(r plan.Resource, hash string) {
 	if _, ok := r.(plan.Watched); ok {
 		con.written[r.ID()] = hash
 	}
+}
+
+// keepWritten puts on disk what the concern's files say: an agent that is started anew while the
+// concern is frozen goes on from there, or they would name the primary of before for as long.
+func (c *cluster) keepWritten(con *concern) {
+	c.mu.Lock()
+	follows, now := plan.FollowsLeader(con.plan), maps.Clone(con.written)
+	c.mu.Unlock()
+	if !follows || maps.Equal(now, con.writtenKept) {
+		return
+	}
+	if err := c.a.keeper.saveWritten(c.name, con.name, now); err != nil {
+		c.log.Warn("what files say of the leader is not kept; frozen and started anew this agent would not follow it there", zap.Error(err))
+		return // it is tried with the next look
+	}
+	con.writtenKept = now
+}
+
+// writtenPath has a name that is not that of a plan.
+func (k keeper) writtenPath(cluster, concern string) string {
+	return filepath.Join(k.folder(cluster), concern+".written")
+}
+
+func (k keeper) saveWritten(cluster, concern string, written map[string]string) error {
+	path := k.writtenPath(cluster, concern)
+	b, err := json.Marshal(written)
+	if err == nil {
+		err = os.MkdirAll(filepath.Dir(path), 0o700)
+	}
+	if err == nil {
+		err = renameio.WriteFile(path, b, 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("keep %s: %w", path, err)
+	}
+	return nil
+}
+
+// loadWritten reads it; nothing is known when there is none, or none that can be read.
+func (k keeper) loadWritten(cluster, concern string) (written map[string]string) {
+	if b, err := os.ReadFile(k.writtenPath(cluster, concern)); err == nil && json.Unmarshal(b, &written) != nil {
+		return nil
+	}
+	return written
 }
 
 // followFrozen writes a frozen concern's file when who leads has changed since it was

@@ -92,6 +92,23 @@ func TestFrozenNamesFollowTheLeader(t *testing.T) {
 	})
 }
 
+// TestFrozenNamesFollowTheLeaderAfterAStart: an agent that is started anew in a freeze, as by an
+// upgrade or a boot, follows the leader as the one before did.
+func TestFrozenNamesFollowTheLeaderAfterAStart(t *testing.T) {
+	simulate(t, func(t *testing.T, w *world) {
+		a2, infra := named(t, w)
+		infra.freeze(t, "freeze", "work on it")
+		after(agent.DriftEvery)
+		infra.stop()
+		w.leader(2)
+		a2.host.SetPostgres(writable(2))
+		after(5 * time.Second)
+		infra = w.startOn(9, infra.dir, infra.host)
+		after(5 * time.Second)
+		expect(t, "names", infra.host.File(hosts), hostsOfM2)
+	})
+}
+
 func TestNamesAreRemoved(t *testing.T) {
 	simulate(t, func(t *testing.T, w *world) {
 		_, infra := named(t, w)

@@ -75,7 +75,8 @@ func (k keeper) forget(cluster, concern string) error {
 	if err := os.Remove(k.path(cluster, concern)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("forget plan %s/%s: %w", cluster, concern, err)
 	}
-	_ = os.Remove(k.folder(cluster)) // only an empty one goes
+	_ = os.Remove(k.writtenPath(cluster, concern)) // most have none
+	_ = os.Remove(k.folder(cluster))               // only an empty one goes
 	return nil
 }
 

@@ -177,6 +177,7 @@ func (c *cluster) converge(ctx context.Context, name string) time.Duration {
 	c.settle(con, p, rev, ok)
 	returns, left := c.fighting(con, time.Now())
 	c.submit(con, append(conds, returns...), s, now)
+	c.keepWritten(con)
 	return min(next, left, leaderNext(s, now))
 }
 
