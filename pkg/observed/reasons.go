@@ -73,6 +73,7 @@ const (
 	ClockWrong            Reason = "ClockWrong"
 	RepositorySplit       Reason = "RepositorySplit"
 	WALGap                Reason = "WALGap"
+	BackupDamaged         Reason = "BackupDamaged"
 	BackupOverdue         Reason = "BackupOverdue"
 	DeadlineExceeded      Reason = "DeadlineExceeded"
 	OperationUnderWay     Reason = "OperationUnderWay"
@@ -166,6 +167,7 @@ var Meaning = map[Reason]string{
 	BackupOverdue:         "a backup that was due has not been made for over an hour",
 	RepositorySplit:       "a failover left the older backups on another node: what is archived now restores only from the next backup on, which is made at once",
 	WALGap:                "WAL is missing from the archive since the newest backup: no moment after it can be restored until the next backup, which is made at once",
+	BackupDamaged:         "pages failed their checksums when the newest backup was made: the database that it copied may be damaged; older backups are kept until a sound one is made",
 	Rotating:              "a password is being changed: one role takes over from its twin, which stays open until nobody uses it any more",
 	RepositoryUnreachable: "the backup repository could not be read or written; PostgreSQL goes on and keeps the WAL that is not archived",
 	ArchiveFailing:        "finished WAL waits for the archive for more than a minute: the disk fills, and nothing since can be restored",

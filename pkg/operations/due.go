@@ -304,6 +304,9 @@ func Conditions(p Policy, b Backups, cluster string, now time.Time) (cs []observ
 	if gap, open := OpenGap(b); open && !Split(p, b, now) {
 		say(observed.False, observed.WALGap, "pgctrl operation list "+cluster, gapWords(gap)+"; a full backup, which begins anew, is due at once")
 	}
+	if newest, damaged := Damaged(b); damaged {
+		say(observed.False, observed.BackupDamaged, "pgctrl backup check "+cluster, damagedWords(newest))
+	}
 	if failures, last := failedInARow(b.Operations); failures > 0 {
 		say(observed.False, observed.BackupFailed, "pgctrl operation show "+cluster+" "+last.ID,
 			fmt.Sprintf("the newest backup failed at %s: %s", last.Ended.UTC().Format("2006-01-02 15:04 MST"), last.Message))

@@ -125,7 +125,7 @@ func nearest(r *observed.Repository, b observed.Backup, t Target) string {
 		}
 	}
 	for _, next := range r.Backups {
-		if _, whole, _ := r.Gap(next); whole && next.Stopped.After(b.Stopped) {
+		if _, whole, _ := r.Gap(next); whole && !next.Damaged && next.Stopped.After(b.Stopped) {
 			out = append(out, fmt.Sprintf("what there was at %s, when backup %s was complete", stamp(next.Stopped), next.Label))
 			break
 		}

@@ -36,20 +36,36 @@ type Target struct {
 // ErrTarget is a target that can't be restored.
 var ErrTarget = errors.New("the target can't be restored")
 
-// Pick is the backup that the restore of a target begins with. The error names the nearest
-// target that can be restored.
+// Pick is the backup that the restore of a target begins with. A damaged one is not taken
+// unless the target names it. The error names the nearest target that can be restored.
 func Pick(r *observed.Repository, t Target, now time.Time) (observed.Backup, error) {
 	none := observed.Backup{}
 	if r == nil || len(r.Backups) == 0 {
 		return none, fmt.Errorf("%w: the repository has no backup", ErrTarget)
 	}
-	first, last := r.Backups[0], r.Backups[len(r.Backups)-1]
 	if t.Type == TargetTime && t.Time.After(now) {
 		return none, fmt.Errorf("%w: %s is in the future; the newest moment is now, %s", ErrTarget, stamp(t.Time), stamp(now))
 	}
 	if t.Backup != "" {
 		return pickLabel(r, t)
 	}
+	b, err := pick(sound(r), t)
+	if err == nil {
+		return b, nil
+	}
+	if damaged, refused := pick(r, t); refused == nil {
+		return none, fmt.Errorf("%w: only backup %s comes to it, and pages of it failed their checksums; to restore it as it is: --backup %s", ErrTarget, damaged.Label, damaged.Label)
+	}
+	return none, err
+}
+
+// pick is the backup that fits a target best.
+func pick(r *observed.Repository, t Target) (observed.Backup, error) {
+	none := observed.Backup{}
+	if len(r.Backups) == 0 {
+		return none, fmt.Errorf("%w: the repository has no sound backup", ErrTarget)
+	}
+	first, last := r.Backups[0], r.Backups[len(r.Backups)-1]
 	switch t.Type {
 	case TargetLatest, TargetImmediate:
 		return reaching(r, t)

@@ -32,8 +32,8 @@ type backups struct {
 	// ages are how old proofs may be, as of such a revision.
 	ages *memo.Memo[seen, time.Duration]
 
-	due, stopped, duration, size, stored, split, gap, operations, ended *prometheus.Desc
-	verified, restore, loss, disproved, stale                           *prometheus.Desc
+	due, stopped, duration, size, stored, split, gap, damaged, operations, ended *prometheus.Desc
+	verified, restore, loss, disproved, stale                                    *prometheus.Desc
 }
 
 // repository is what is told of one: the newest backup of all and of each type.
@@ -44,6 +44,8 @@ type repository struct {
 	newest observed.Backup
 	// gap: the archive lacks what recovery from the newest backup needs.
 	gap bool
+	// damaged: pages of the newest backup failed their checksums.
+	damaged bool
 	// stopped and started are when the newest of each type did.
 	stopped, started map[string]time.Time
 }
@@ -78,6 +80,8 @@ func newBackups(l keys.Layout) *backups {
 			"1 while another node's repository has a newer backup than the leader's: history is in two places. Absent until the leader's was read."),
 		gap: d("pgctrl_backup_wal_gap",
 			"1 while WAL is missing from the archive of the leader's repository since its newest backup, so that nothing after it can be restored. Absent until it was read."),
+		damaged: d("pgctrl_backup_damaged",
+			"1 while pages of the newest backup in the leader's repository failed their checksums. Absent until it was read."),
 		operations: d("pgctrl_operations", "Operations that have not ended, and those that failed among the ended ones that are kept.", "kind", "state"),
 		verified: d("pgctrl_backup_verified_timestamp_seconds",
 			"When it was proved last that a backup can be restored. Absent before the first proof."),
@@ -91,7 +95,7 @@ func newBackups(l keys.Layout) *backups {
 }
 
 func (b *backups) describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{b.due, b.stopped, b.duration, b.size, b.stored, b.split, b.gap, b.operations, b.ended, b.verified, b.restore, b.loss, b.disproved, b.stale} {
+	for _, d := range []*prometheus.Desc{b.due, b.stopped, b.duration, b.size, b.stored, b.split, b.gap, b.damaged, b.operations, b.ended, b.verified, b.restore, b.loss, b.disproved, b.stale} {
 		ch <- d
 	}
 }
@@ -135,6 +139,7 @@ func (b *backups) repositories(s kv.Snapshot, say say, name string, st *status.C
 	}
 	say(b.split, number(split), name)
 	say(b.gap, number(own.gap), name)
+	say(b.damaged, number(own.damaged), name)
 }
 
 // repository is what a node's report of the cluster of that uid says of its repository.
@@ -151,6 +156,7 @@ func (b *backups) repository(s kv.Snapshot, cluster, node, uid string) repositor
 		out := repository{uid: r.UID, looked: r.Repository.Error == "", stopped: map[string]time.Time{}, started: map[string]time.Time{}}
 		out.newest, _ = r.Repository.Newest()
 		_, out.gap = operations.OpenGap(operations.Backups{Repository: r.Repository})
+		_, out.damaged = operations.Damaged(operations.Backups{Repository: r.Repository})
 		for _, backup := range r.Repository.Backups {
 			switch backup.Type {
 			case "full", "diff", "incr": // a label of what else is written there would be anybody's

@@ -214,6 +214,32 @@ func TestAGapInNumbers(t *testing.T) {
 	}
 }
 
+// TestADamagedBackupInNumbers: the newest backup of the leader's repository counts; what could not
+// be read says nothing.
+func TestADamagedBackupInNumbers(t *testing.T) {
+	l, m := keys.Default, kv.NewMap()
+	c := newClusters(l, func() kv.Snapshot { return m })
+	put(t, m, l.FormedKey("pg-test"), observed.Formed{Schema: 1, UID: "u2"})
+	three(t, m, "pg1")
+	sound, damaged := backedUp("full", 0, 5), backedUp("incr", 6, 7)
+	damaged.Damaged = true
+	for _, tc := range []struct {
+		what, err string
+		backups   []observed.Backup
+		want      string
+	}{
+		{"no backup", "", nil, ` 0`},
+		{"the newest is damaged", "", []observed.Backup{sound, damaged}, ` 1`},
+		{"it can't be read any more", "no route", []observed.Backup{sound, damaged}, ""},
+		{"a sound one is newer", "", []observed.Backup{damaged, sound}, ` 0`},
+	} {
+		put(t, m, l.ObservedKey("pg1", "pg-test", "backup"), reports("u2", tc.err, tc.backups...))
+		if got := strings.TrimPrefix(said(t, c, "pgctrl_backup_damaged"), `pgctrl_backup_damaged{cluster="pg-test"}`); got != tc.want {
+			t.Errorf("%s: %q, want %q", tc.what, got, tc.want)
+		}
+	}
+}
+
 // TestProofsInNumbers: the newest proof that was done, whether the newest failed, and when it is
 // too old.
 func TestProofsInNumbers(t *testing.T) {
