@@ -10,9 +10,12 @@ import (
 // data of before are: whoever finds that another moment is wanted needs them.
 const KeptAfterRestore = 7 * 24 * time.Hour
 
-// Keeping reports that no backup is to be expired: a restore reads one or waits for it, or was so
-// lately that it may be wanted again.
+// Keeping reports that no backup is to be expired: the newest is damaged, so the older ones may be
+// all there is; or a restore reads one, or was so lately that it may be wanted again.
 func Keeping(b Backups, now time.Time) bool {
+	if _, is := Damaged(b); is {
+		return true
+	}
 	for _, o := range b.Operations {
 		switch {
 		case o.Kind != KindRestore:

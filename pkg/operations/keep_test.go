@@ -48,6 +48,18 @@ func TestNothingIsExpiredUnderARestore(t *testing.T) {
 	}
 }
 
+// TestDamagedBackupsPushNoneOut: a sound one that is newer ends it.
+func TestDamagedBackupsPushNoneOut(t *testing.T) {
+	b := Backups{Repository: &observed.Repository{Backups: []observed.Backup{{Label: "1F"}, {Label: "2F", Damaged: true}}}}
+	if !Keeping(b, noon) {
+		t.Error("the last sound backup may be expired")
+	}
+	b.Repository.Backups = append(b.Repository.Backups, observed.Backup{Label: "3F"})
+	if Keeping(b, noon) {
+		t.Error("nothing is ever expired again")
+	}
+}
+
 // TestUnscheduledFullsDoNotEatUpTheOthers, nor fill the repository.
 func TestUnscheduledFullsDoNotEatUpTheOthers(t *testing.T) {
 	b := Backups{Leader: "c-1", Timeline: 2, Repository: &observed.Repository{}}
