@@ -14,13 +14,14 @@ import (
 	"github.com/pgctrl/pgctrl/pkg/keys"
 	"github.com/pgctrl/pgctrl/pkg/observed"
 	"github.com/pgctrl/pgctrl/pkg/operations"
+	"github.com/pgctrl/pgctrl/pkg/plan"
 )
 
 // Name is the controller's.
 const Name = "operations"
 
-// Kept is how many operations of a kind that have ended a cluster keeps, for people to look
-// at and to know what is due.
+// Kept is how many operations of a kind that have ended a cluster keeps, of each type of backup,
+// for people to look at and to know what is due.
 const Kept = 20
 
 // Controller implements controllers.Controller.
@@ -61,6 +62,10 @@ func (Controller) Plan(in controllers.Input) (controllers.Result, error) {
 	m.ops, m.unread = operations.Load(in.Snapshot, in.Layout, in.Cluster)
 	m.world.Keep = operations.Keeping(m.backups(), in.Now)
 	var cs []observed.Condition
+	if !ok {
+		// A slip in what the others are about does not keep the data from being backed up.
+		_, _, ok = topology.Load(in, "backup")
+	}
 	if ok && !t.Removing && t.Docs.Exists() {
 		cs = m.schedule()
 	}
@@ -199,13 +204,18 @@ func (m *mover) cancelAll(by string) {
 // forgetOld deletes the oldest of those of a kind that have ended: what was done and what
 // failed last says what is due.
 func (m *mover) forgetOld() {
-	kept := map[operations.Kind]int{}
+	type sort struct {
+		kind operations.Kind
+		of   plan.BackupType
+	}
+	kept := map[sort]int{}
 	proof, _ := operations.Proof(m.ops)
 	for _, o := range slices.Backward(m.ops) {
 		if !o.State.Final() || o.Revision == 0 || len(o.Keeps()) > 0 || o.ID == proof.ID {
 			continue
 		}
-		if kept[o.Kind]++; kept[o.Kind] <= Kept {
+		s := sort{o.Kind, o.Args.Backup}
+		if kept[s]++; kept[s] <= Kept {
 			continue
 		}
 		m.out = slices.DeleteFunc(m.out, func(out controllers.Output) bool { return out.Key == o.Key })

@@ -90,6 +90,19 @@ func backup(label string, timeline int) observed.Backup {
 
 var done = observed.StepResult{State: observed.StepDone}
 
+// TestBackupsDespiteOtherDocuments: a slip in a document that is not about backups stops none.
+func TestBackupsDespiteOtherDocuments(t *testing.T) {
+	for document, begins := range map[string]bool{"postgres": true, "backup": false} {
+		m := running(t)
+		reports(m, "pg1")
+		controllertest.Put(m, layout.ClusterDoc(cluster, document), "no_such_field: 1\n")
+		controllertest.Settle(t, New(), m, cluster)
+		if got := len(ops(m)) > 0; got != begins {
+			t.Errorf("with a slip in %s one begins: %v", document, got)
+		}
+	}
+}
+
 func TestTheFirstBackup(t *testing.T) {
 	m := running(t)
 	if r := controllertest.Settle(t, New(), m, cluster); len(ops(m)) > 0 {
