@@ -22,7 +22,7 @@ func (a *app) restoreInPlace(ctx context.Context, r restoring) error {
 	if err != nil {
 		return err
 	}
-	op, err := a.inPlace(l, o, r)
+	op, err := a.inPlace(ctx, l, o, r)
 	if err != nil {
 		return err
 	}
@@ -70,7 +70,7 @@ func (a *app) concludeRestore(t task) error {
 }
 
 // inPlace composes the operation, or refuses what would only fail on the hosts.
-func (a *app) inPlace(l *live, o operation, r restoring) (operations.Operation, error) {
+func (a *app) inPlace(ctx context.Context, l *live, o operation, r restoring) (operations.Operation, error) {
 	none := operations.Operation{}
 	next := "pgctrl status " + r.from
 	switch {
@@ -92,11 +92,12 @@ func (a *app) inPlace(l *live, o operation, r restoring) (operations.Operation, 
 	if err != nil {
 		return none, err
 	}
-	var others []string
+	var others, nodes []string
 	for _, m := range o.status.Members {
 		if m.Name != first.Name {
 			others = append(others, m.Name)
 		}
+		nodes = append(nodes, m.Node)
 		alive, there := l.alive(m.Node)
 		switch {
 		case !there:
@@ -108,6 +109,10 @@ func (a *app) inPlace(l *live, o operation, r restoring) (operations.Operation, 
 	}
 	b, err := a.backupFor(l, o, first, r.target)
 	if err != nil {
+		return none, err
+	}
+	// The others copy what is restored while their former data are kept too.
+	if err := a.roomOn(ctx, l, o.docs, nodes, o.formed.DataDirectory, r.from, b); err != nil {
 		return none, err
 	}
 	return operations.NewRestore(a.asked(o), plan.Restore{

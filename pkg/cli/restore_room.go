@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/pgctrl/pgctrl/pkg/desired"
+	"github.com/pgctrl/pgctrl/pkg/observed"
 )
 
 const (
@@ -28,10 +29,15 @@ const (
 // An agent that can't be asked, because it listens elsewhere or is away, is in nobody's way.
 func (a *app) roomFor(ctx context.Context, l *live, r restoring, s *source, docs map[string][]byte) error {
 	c := desired.Load(desired.Overlay(l, docs), l.layout, r.name)
-	data := c.Postgres.DataDir(r.name, s.formed.Version)
-	free, errs := make([]uint64, len(r.on)), make([]error, len(r.on))
+	return a.roomOn(ctx, l, c, r.on, c.Postgres.DataDir(r.name, s.formed.Version), r.from, s.backup)
+}
+
+// roomOn asks nodes' agents whether a whole backup of a cluster fits beside what is in the folder of
+// its data directory.
+func (a *app) roomOn(ctx context.Context, l *live, c *desired.Cluster, nodes []string, data, of string, b observed.Backup) error {
+	free, errs := make([]uint64, len(nodes)), make([]error, len(nodes))
 	var g sync.WaitGroup
-	for i, node := range r.on {
+	for i, node := range nodes {
 		g.Go(func() {
 			address := ""
 			if n := c.Nodes[node]; n != nil {
@@ -44,14 +50,14 @@ func (a *app) roomFor(ctx context.Context, l *live, r restoring, s *source, docs
 		})
 	}
 	g.Wait()
-	need := uint64(max(s.backup.Size, 0))
-	for i, node := range r.on {
+	need := uint64(max(b.Size, 0))
+	for i, node := range nodes {
 		switch {
 		case errs[i] != nil:
 			a.note("how much room node %s has is not known (%s); the backup needs %s", node, errs[i], size(int64(need)))
 		case free[i] < need:
 			return fail("node %s has %s left for %s, and backup %s of %s needs %s. Nothing was written.",
-				node, size(int64(free[i])), data, s.backup.Label, r.from, size(int64(need))).then("df -h %s (on %s)", parent(data), node)
+				node, size(int64(free[i])), data, b.Label, of, size(int64(need))).then("df -h %s (on %s)", parent(data), node)
 		}
 	}
 	return nil
