@@ -5,18 +5,17 @@ package etcdtest
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net"
 	"net/url"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/zap"
+
+	"github.com/pgctrl/pgctrl/internal/freeport"
 )
 
 // Server is one etcd. It ends with its test.
@@ -48,18 +47,10 @@ func StartSynced(t testing.TB) *Server {
 
 func start(t testing.TB, change func(*embed.Config)) *Server {
 	t.Helper()
-	var address string
-	var e *embed.Etcd
-	var err error
-	// Between finding a free port and listening on it somebody else may.
-	for range 10 {
-		address = freeAddress(t)
-		cfg := config(t.TempDir(), address)
-		change(cfg)
-		if e, err = embed.StartEtcd(cfg); !errors.Is(err, syscall.EADDRINUSE) {
-			break
-		}
-	}
+	address := freeport.Address(t) // etcd must tell its clients, and can't learn it from a listener on port 0
+	cfg := config(t.TempDir(), address)
+	change(cfg)
+	e, err := embed.StartEtcd(cfg)
 	if err != nil {
 		t.Fatalf("start etcd: %v", err)
 	}
@@ -73,18 +64,6 @@ func start(t testing.TB, change func(*embed.Config)) *Server {
 		t.Fatal("start etcd: not ready after 30 s")
 	}
 	return s
-}
-
-// freeAddress finds a port before etcd listens on it, because etcd must advertise
-// the address to its clients and can't learn it from a listener on port 0.
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatalf("find a free port: %v", err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
 }
 
 func config(dir, address string) *embed.Config {

@@ -3,7 +3,6 @@ package agent_test
 import (
 	"context"
 	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -12,6 +11,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 
+	"github.com/pgctrl/pgctrl/internal/freeport"
 	"github.com/pgctrl/pgctrl/pkg/agent"
 	"github.com/pgctrl/pgctrl/pkg/agent/agenttest"
 	"github.com/pgctrl/pgctrl/pkg/etcdserver"
@@ -33,19 +33,10 @@ type etcdMember struct {
 func newMember(t *testing.T, quota int64) *etcdMember {
 	m := &etcdMember{t: t, o: etcdserver.Options{
 		Quota: quota,
-		Name:  "e", DataDir: filepath.Join(t.TempDir(), "etcd"), ClientPort: tcpPort(t), PeerPort: tcpPort(t),
+		Name:  "e", DataDir: filepath.Join(t.TempDir(), "etcd"), ClientPort: freeport.Take(t), PeerPort: freeport.Take(t),
 	}}
 	m.start()
 	return m
-}
-
-func tcpPort(t *testing.T) int {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 func (m *etcdMember) start() {

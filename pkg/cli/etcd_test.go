@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,6 +14,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 
+	"github.com/pgctrl/pgctrl/internal/freeport"
 	"github.com/pgctrl/pgctrl/pkg/etcdserver"
 	"github.com/pgctrl/pgctrl/pkg/keys"
 	"github.com/pgctrl/pgctrl/pkg/observed"
@@ -33,20 +33,10 @@ type host struct {
 func newHost(t *testing.T, quota int64) *host {
 	t.Helper()
 	h := &host{t: t, writers: map[string]bool{}, o: etcdserver.Options{
-		Name: "here", DataDir: filepath.Join(t.TempDir(), "etcd"), ClientPort: port(t), PeerPort: port(t), Quota: quota,
+		Name: "here", DataDir: filepath.Join(t.TempDir(), "etcd"), ClientPort: freeport.Take(t), PeerPort: freeport.Take(t), Quota: quota,
 	}}
 	h.start()
 	return h
-}
-
-func port(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 func (h *host) start() {

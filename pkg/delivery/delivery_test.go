@@ -4,13 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/pgctrl/pgctrl/internal/freeport"
 	"github.com/pgctrl/pgctrl/pkg/delivery"
 	"github.com/pgctrl/pgctrl/pkg/desired"
 	"github.com/pgctrl/pgctrl/pkg/events"
@@ -21,12 +21,7 @@ import (
 // nobody is an address where nothing listens.
 func nobody(t *testing.T) string {
 	t.Helper()
-	n, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = n.Close() }()
-	return "http://" + n.Addr().String()
+	return "http://" + freeport.Address(t)
 }
 
 // One receiver is away and one never answers; a third gets a thousand events, each once and in

@@ -15,6 +15,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 
+	"github.com/pgctrl/pgctrl/internal/freeport"
 	"github.com/pgctrl/pgctrl/pkg/store/snapshot"
 )
 
@@ -53,7 +54,7 @@ func launch(t *testing.T, o Options) (c *clientv3.Client, stop func()) {
 }
 
 func options(t *testing.T) Options {
-	return Options{Name: "here", DataDir: filepath.Join(t.TempDir(), "etcd"), ClientPort: freePort(t), PeerPort: freePort(t)}
+	return Options{Name: "here", DataDir: filepath.Join(t.TempDir(), "etcd"), ClientPort: freeport.Take(t), PeerPort: freeport.Take(t)}
 }
 
 func source(c *clientv3.Client) snapshot.Source {

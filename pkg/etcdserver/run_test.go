@@ -3,7 +3,6 @@ package etcdserver
 import (
 	"context"
 	"errors"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,18 +12,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
-)
 
-// freePort returns a port that nothing listens on right now.
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
-}
+	"github.com/pgctrl/pgctrl/internal/freeport"
+)
 
 func TestRunAnswersThenStops(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "etcd")
@@ -33,7 +23,7 @@ func TestRunAnswersThenStops(t *testing.T) {
 	defer cancel()
 	done := make(chan error, 1)
 	o := Options{
-		Name: "here", DataDir: dir, ClientPort: freePort(t), PeerPort: freePort(t),
+		Name: "here", DataDir: dir, ClientPort: freeport.Take(t), PeerPort: freeport.Take(t),
 		Log: zap.NewNop(), Ready: func(urls []string) { ready <- urls },
 	}
 	go func() { done <- Run(ctx, o) }()

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -21,6 +20,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/pgctrl/pgctrl/internal/freeport"
 	"github.com/pgctrl/pgctrl/pkg/controllers/log"
 	"github.com/pgctrl/pgctrl/pkg/desired"
 	"github.com/pgctrl/pgctrl/pkg/keys"
@@ -83,16 +83,6 @@ func TestEntriesOfRealPrograms(t *testing.T) {
 	}
 }
 
-func free(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
-}
-
 // run starts a program until the test ends; what it says is shown when the test fails.
 func run(t *testing.T, argv ...string) {
 	t.Helper()
@@ -138,10 +128,10 @@ func startLoki(t *testing.T, dir string) (base string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	port, data := free(t), t.TempDir()
+	port, data := freeport.Take(t), t.TempDir()
 	text := strings.NewReplacer(
 		"http_listen_port: 3100", fmt.Sprintf("http_listen_port: %d\n  http_listen_address: 127.0.0.1", port),
-		"9095", strconv.Itoa(free(t)), log.LokiData, data,
+		"9095", strconv.Itoa(freeport.Take(t)), log.LokiData, data,
 		"reject_old_samples_max_age: 168h", "reject_old_samples: false",
 		"retention_enabled: true", "retention_enabled: false", "delete_request_store: filesystem", "",
 	).Replace(string(content))
@@ -158,7 +148,7 @@ func startLoki(t *testing.T, dir string) (base string) {
 // startPromtail runs the file of a node over a journal and logs of its own.
 func startPromtail(t *testing.T, dir, base, image string) {
 	t.Helper()
-	home, port := t.TempDir(), free(t)
+	home, port := t.TempDir(), freeport.Take(t)
 	backups, err := os.ReadFile(filepath.Join(golden, "lines", image+"-backup.log"))
 	if err != nil {
 		t.Fatal(err)

@@ -7,8 +7,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/pgctrl/pgctrl/internal/freeport"
 )
 
 // TestPatroniAcceptsGoldens asks the real program. It looks whether ports are
@@ -47,7 +50,7 @@ func TestPatroniAcceptsGoldens(t *testing.T) {
 			content := regexp.MustCompile(`- "\S+:2379"`).ReplaceAllString(expand(t, string(b)), fmt.Sprintf("- %q", etcd.Addr()))
 			content = regexp.MustCompile(`/usr/lib/postgresql/\d+/bin`).ReplaceAllString(content, bins[0])
 			content = regexp.MustCompile(`listen: "(\S+):\d+"`).ReplaceAllStringFunc(content, func(s string) string {
-				return s[:strings.LastIndex(s, ":")+1] + freePort(t) + `"`
+				return s[:strings.LastIndex(s, ":")+1] + strconv.Itoa(freeport.Take(t)) + `"`
 			})
 			path := filepath.Join(t.TempDir(), "patroni.yml")
 			if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
@@ -58,15 +61,4 @@ func TestPatroniAcceptsGoldens(t *testing.T) {
 			}
 		})
 	}
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	return port
 }

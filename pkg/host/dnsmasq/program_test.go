@@ -4,14 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/pgctrl/pgctrl/internal/freeport"
 	"github.com/pgctrl/pgctrl/pkg/host/systemd"
 	"github.com/pgctrl/pgctrl/pkg/host/unit"
 	"github.com/pgctrl/pgctrl/pkg/observed"
@@ -32,16 +33,10 @@ func newServer(t *testing.T) (*server, *Program) {
 	if err != nil {
 		t.Fatal("needs dnsmasq: apt-get install dnsmasq-base")
 	}
-	free, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, _ := net.SplitHostPort(free.LocalAddr().String())
-	free.Close()
-	s := &server{t: t, conf: filepath.Join(t.TempDir(), "pgctrl.conf"), port: port}
+	s := &server{t: t, conf: filepath.Join(t.TempDir(), "pgctrl.conf"), port: strconv.Itoa(freeport.Take(t))}
 	t.Cleanup(s.stop)
 	return s, NewProgram(Options{
-		Binary: binary, Port: port, Restart: s.restart,
+		Binary: binary, Port: s.port, Restart: s.restart,
 		Journal: func(context.Context, string, int) string { return "dnsmasq: FAILED to start up\n" },
 	})
 }

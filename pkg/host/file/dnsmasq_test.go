@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pgctrl/pgctrl/internal/freeport"
 	"github.com/pgctrl/pgctrl/pkg/plan"
 )
 
@@ -22,13 +23,8 @@ func dnsmasq(t *testing.T, folder string) func(name string) string {
 	if err != nil {
 		t.Fatal("needs dnsmasq: apt-get install dnsmasq-base")
 	}
-	free, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := free.LocalAddr().String()
+	address := freeport.Address(t)
 	_, port, _ := net.SplitHostPort(address)
-	free.Close()
 	cmd := exec.CommandContext(t.Context(), program, "-k", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--port="+port, "--user=root",
 		"--listen-address=127.0.0.1", "--bind-interfaces", "--hostsdir="+folder, "--local=/test/", "--log-facility=-", "--pid-file=")
 	if err := cmd.Start(); err != nil {

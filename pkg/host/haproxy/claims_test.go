@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pgctrl/pgctrl/internal/freeport"
 	"github.com/pgctrl/pgctrl/pkg/observed"
 )
 
@@ -17,7 +18,7 @@ func TestTwoUnitsCannotBeToldOnePortIsFree(t *testing.T) {
 	must(t, l.program.Validate(t.Context(), first))
 	must(t, l.program.Validate(t.Context(), first)) // its own claim
 	refusal(t, l.program.Validate(t.Context(), second), observed.PortInUse, first.Unit.Unit)
-	second = l.staged(strings.Replace(l.config(), portOf(l), itoa(freePort(t)), 1))
+	second = l.staged(strings.Replace(l.config(), portOf(l), itoa(freeport.Take(t)), 1))
 	second.Unit.Unit = "haproxy@other.service"
 	must(t, l.program.Validate(t.Context(), second))
 }

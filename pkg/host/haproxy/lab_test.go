@@ -22,6 +22,7 @@ import (
 	"go.uber.org/goleak"
 	"go.uber.org/zap/zaptest"
 
+	"github.com/pgctrl/pgctrl/internal/freeport"
 	"github.com/pgctrl/pgctrl/pkg/plan"
 )
 
@@ -73,7 +74,7 @@ func newLab(t *testing.T) *lab {
 		l.servers[name] = newMember(t, name)
 	}
 	l.servers["m1"].well.Store(true)
-	l.port = freePort(t)
+	l.port = freeport.Take(t)
 	l.router = NewRouter(Options{RunDir: filepath.Join(dir, "run"), StateDir: filepath.Join(dir, "state"), Log: zaptest.NewLogger(t)})
 	t.Cleanup(l.router.Close)
 	l.program = NewProgram(l.router)
@@ -113,15 +114,6 @@ func newMember(t *testing.T, name string) *member {
 	m.checkPort = check.Listener.Addr().(*net.TCPAddr).Port
 	t.Cleanup(func() { ln.Close(); conns.Wait(); check.Close() })
 	return m
-}
-
-func freePort(t *testing.T) int {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().(*net.TCPAddr).Port
 }
 
 func (l *lab) path() string { return filepath.Join(l.dir, "pg.cfg") }

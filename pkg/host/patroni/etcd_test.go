@@ -8,6 +8,8 @@ import (
 
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/zap"
+
+	"github.com/pgctrl/pgctrl/internal/freeport"
 )
 
 // startEtcd runs an etcd with the HTTP gateway, through which Patroni speaks
@@ -19,7 +21,7 @@ func startEtcd(t *testing.T) (address string) {
 	cfg.UnsafeNoFsync = true
 	cfg.EnableGRPCGateway = true
 	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
-	address = fmt.Sprintf("127.0.0.1:%d", port(t))
+	address = fmt.Sprintf("127.0.0.1:%d", freeport.Take(t))
 	client, peer := url.URL{Scheme: "http", Host: address}, url.URL{Scheme: "http", Host: "127.0.0.1:0"}
 	cfg.ListenClientUrls, cfg.AdvertiseClientUrls = []url.URL{client}, []url.URL{client}
 	cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = []url.URL{peer}, []url.URL{peer}

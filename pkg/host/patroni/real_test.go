@@ -3,7 +3,6 @@ package patroni
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +13,7 @@ import (
 
 	"go.uber.org/zap/zaptest"
 
+	"github.com/pgctrl/pgctrl/internal/freeport"
 	"github.com/pgctrl/pgctrl/pkg/observed"
 	"github.com/pgctrl/pgctrl/pkg/plan"
 )
@@ -44,7 +44,7 @@ func startReal(t *testing.T) *real {
 	if out, err := exec.Command("chown", "postgres", dir).CombinedOutput(); err != nil {
 		t.Fatalf("%v %s", err, out)
 	}
-	r := &real{t: t, dir: dir, path: filepath.Join(dir, "pg.yml"), rest: fmt.Sprintf("127.0.0.1:%d", port(t)), pgPort: port(t),
+	r := &real{t: t, dir: dir, path: filepath.Join(dir, "pg.yml"), rest: fmt.Sprintf("127.0.0.1:%d", freeport.Take(t)), pgPort: freeport.Take(t),
 		etcd: startEtcd(t), log: filepath.Join(dir, "log")}
 	r.unit = plan.Unit{Unit: "patroni@pg.service", Files: []plan.File{{Path: r.path}}}
 	r.program = NewProgram(Options{Log: zaptest.NewLogger(t), ProveWithin: 15 * time.Second,
@@ -71,15 +71,6 @@ func startReal(t *testing.T) *real {
 		}
 	})
 	return r
-}
-
-func port(t *testing.T) int {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().(*net.TCPAddr).Port
 }
 
 func (r *real) config(hash string, more ...string) string {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +15,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/pgctrl/pgctrl/internal/freeport"
 	"github.com/pgctrl/pgctrl/pkg/host/files"
 	"github.com/pgctrl/pgctrl/pkg/host/systemd/systemdtest"
 	"github.com/pgctrl/pgctrl/pkg/host/unit"
@@ -52,7 +52,7 @@ func newRig(t *testing.T) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{t: t, dir: dir, port: freePort(t), systemd: &systemdtest.Fake{}}
+	r := &rig{t: t, dir: dir, port: freeport.Take(t), systemd: &systemdtest.Fake{}}
 	r.secret = func(string) ([]byte, bool) { return []byte("hushhush"), true }
 	t.Cleanup(func() { r.kill(syscall.SIGKILL); os.RemoveAll(dir) })
 	for _, d := range []string{"", "etc", "run", "run/pg", "scratch"} {
@@ -86,16 +86,6 @@ func newRig(t *testing.T) *rig {
 		AllowPaths: []string{filepath.Join(dir, "etc")}, AllowUnits: []string{testUnit},
 	})
 	return r
-}
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 func (r *rig) ini() string { return filepath.Join(r.dir, "etc/pg.ini") }
@@ -196,7 +186,7 @@ func TestReloadsAndNeverRestarts(t *testing.T) {
 		t.Errorf("after that: %v, %v", diff, err)
 	}
 	// Only what PgBouncer reads at its start takes a restart.
-	r.port = freePort(t)
+	r.port = freeport.Take(t)
 	if err := r.apply(r.unit()); err != nil {
 		t.Fatal(err)
 	}

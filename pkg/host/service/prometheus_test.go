@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pgctrl/pgctrl/internal/freeport"
 	"github.com/pgctrl/pgctrl/pkg/plan"
 )
 
@@ -25,14 +25,7 @@ type running struct {
 func startPrometheus(t *testing.T) *running {
 	t.Helper()
 	dir := t.TempDir()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	listen := l.Addr().String()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	listen := freeport.Address(t)
 	w := &running{config: filepath.Join(dir, "prometheus.yml")}
 	w.put(t, "global: {scrape_interval: 10s}\n")
 	cmd := exec.Command("prometheus", "--config.file="+w.config, "--storage.tsdb.path="+dir+"/data", "--web.listen-address="+listen)
