@@ -32,7 +32,7 @@ func Advance(o *Operation, w World, first bool) Change {
 	case (o.Cancel != "" || o.State == Cancelling) && !o.restored():
 		a.cancel()
 	case !w.Now.Before(o.Deadline) && o.restored():
-		a.end(Failed, observed.DeadlineExceeded, "pgctrl status "+o.Cluster, fmt.Sprintf("the data are restored, and not every member followed by %s", o.Deadline.UTC().Format(time.RFC3339)))
+		a.end(Failed, observed.DeadlineExceeded, a.startsAgain(), fmt.Sprintf("the data are restored, and not every member followed by %s", o.Deadline.UTC().Format(time.RFC3339)))
 	case !w.Now.Before(o.Deadline):
 		o.Reason, o.Message = observed.DeadlineExceeded, fmt.Sprintf("not done by %s", o.Deadline.UTC().Format(time.RFC3339))
 		a.cancel()
@@ -340,6 +340,9 @@ func (a *advance) fail(p *Phase, reason observed.Reason, next, message string) {
 		where = " on " + p.Node
 	}
 	message = fmt.Sprintf("%s%s: %s", p.Name, where, strings.TrimSuffix(message, "."))
+	if p.Name == PhaseFollow && reason == observed.NodeAbsent {
+		next = a.startsAgain() // nobody else will once it is back
+	}
 	if a.goesOn() {
 		a.trouble(reason, next, message)
 		return

@@ -2,6 +2,7 @@ package operations
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -168,6 +169,17 @@ func (a *advance) leadsAlready() {
 	if p.State, p.Ended, p.Message = PhaseDone, a.World.Now, "takes writes"; a.State == Cancelling {
 		a.State = Running
 	}
+}
+
+// startsAgain is how the first member that does not follow the restored data is brought to: its
+// Patroni was stopped, for every boot too, and copies the leader when it is started.
+func (a *advance) startsAgain() string {
+	for _, p := range a.Phases {
+		if p.Name == PhaseFollow && p.State != PhaseDone {
+			return fmt.Sprintf("systemctl enable --now patroni@%s (on %s)", a.Cluster, cmp.Or(p.Node, a.World.Node(p.Member), p.Member))
+		}
+	}
+	return "pgctrl status " + a.Cluster
 }
 
 // ledAfterAll takes in that the restored data took the lead when they were not waited for any more:

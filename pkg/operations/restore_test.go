@@ -192,6 +192,9 @@ func TestRestoreGoesOnWithoutAMember(t *testing.T) {
 	if r.op.State != Failed || r.op.Reason != observed.NodeAbsent || !strings.HasPrefix(r.op.Message, "the data are restored; follow on n2: ") {
 		t.Errorf("%s %s %s", r.op.State, r.op.Reason, r.op.Message)
 	}
+	if r.op.Next != "systemctl enable --now patroni@c (on n2)" {
+		t.Errorf("its Patroni stays stopped when its host is back, and what to do is %q", r.op.Next)
+	}
 
 	// Undone: the others first while the one that was to lead is away, and that one to the end.
 	r = restoreRig(t)
