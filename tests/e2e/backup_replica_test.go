@@ -76,7 +76,7 @@ func TestBackupFromAReplica(t *testing.T) {
 	ok(t, source.PowerOff(ctx))
 	goOn()
 	ops := operationsOf(ctx, t)
-	o := ended(ctx, t, ops[len(ops)-1].ID, backedUpWithin)
+	o := ended(ctx, t, ops[len(ops)-1].ID, 2*backedUpWithin) // pgBackRest itself waits for two minutes of it
 	t.Logf("%s after %s:", o.State, time.Since(began).Round(time.Second))
 	for _, p := range o.Phases {
 		t.Logf("  %s on %s: %s, asked %d times, %d failed", p.Name, p.Node, p.State, p.Tries, p.Failures)

@@ -168,8 +168,8 @@ func TestS3SecondBackupIsSeen(t *testing.T) {
 		var g sync.WaitGroup
 		for i, h := range hs {
 			g.Go(func() {
-				hold(ctx, time.Duration(i)*time.Second)
-				plantBackup(ctx, t, h, 2*time.Second)
+				hold(ctx, time.Duration(i)*2*time.Second)
+				plantBackup(ctx, t, h, 3*time.Second) // neighbours meet for a second, and others miss by one
 			})
 		}
 		g.Wait()

@@ -51,7 +51,7 @@ func faults(t *testing.T, leader string, replicas []string) []fault {
 			alert: "DriftAgain", labels: map[string]string{"node": hosts.Node(second).Name, "concern": "haproxy"}, says: "On node " + hosts.Node(second).Name,
 			act: func(ctx context.Context) error {
 				return run(hosts.Node(second), "sh", "-c", "cd /etc/haproxy; for i in 1 2; do echo '# by hand' >>"+cluster+".cfg; "+
-					"while grep -q 'by hand' "+cluster+".cfg; do sleep 0.1; done; sleep 0.5; done; echo '# by hand' >>"+cluster+".cfg")
+					"for j in $(seq 100); do grep -qx '# by hand' "+cluster+".cfg || break; sleep 0.1; done; sleep 0.5; done; echo '# by hand' >>"+cluster+".cfg")
 			},
 			undo: func(context.Context) error { return nil },
 		},

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -46,7 +47,13 @@ func TestForkUnderOneTimelineNumber(t *testing.T) {
 		}
 		return nil
 	}))
-	hold(ctx, 300*time.Millisecond) // its agent puts on disk that it led
+	ok(t, fleet.Until(ctx, 10*time.Second, "its agent to put on disk that it led", func(ctx context.Context) error {
+		out, err := b.Exec(ctx, "cat", "/var/lib/pgagent/led/"+cluster+".json")
+		if err == nil && !strings.Contains(out, fmt.Sprintf(`"timeline":%d`, first.Timeline)) {
+			err = fmt.Errorf("it says %s", out)
+		}
+		return err
+	}))
 	ok(t, b.PowerOff(ctx))
 	<-moved // whatever Patroni says of it
 	for _, c := range others {

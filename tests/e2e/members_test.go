@@ -158,8 +158,8 @@ func TestDelayedMember(t *testing.T) {
 		}
 		return nil
 	}))
-	sqlOn(ctx, t, hosts.Nodes[0], "drop table if exists delayed; create table delayed (n int)")
 	at := time.Now()
+	sqlOn(ctx, t, hosts.Nodes[0], "drop table if exists delayed; create table delayed (n int)")
 	there := func() string { return sqlOn(ctx, t, h, "select count(*) from pg_class where relname = 'delayed'") }
 	if n := there(); n != "0" && time.Since(at) < 5*time.Second {
 		t.Error("it replayed at once what it is to replay after 6 s")

@@ -235,11 +235,11 @@ func mend(ctx context.Context, t *testing.T) {
 			if c.Reason != observed.NotStreaming && c.Reason != observed.Forked || done[c.Next] {
 				continue
 			}
-			done[c.Next] = true
 			t.Logf("the status says: %s", c)
 			if err := copyAnew(ctx, c.Next); err != nil {
-				return err
+				return err // as when the leader changed meanwhile; status tells again
 			}
+			done[c.Next] = true
 		}
 		return whole
 	}))

@@ -13,10 +13,11 @@ import (
 )
 
 // R9 promises a second. The machine that tests run on is shared, so only what is
-// beyond any doubt fails; the log has what was measured.
+// beyond any doubt fails; the log has what was measured. Compared without an event it
+// would be every 30 s.
 const (
 	repairedWithin = time.Second
-	repairedAtMost = 3 * time.Second
+	repairedAtMost = 10 * time.Second
 )
 
 // A drift is one thing done by hand, and how to see that it is undone.

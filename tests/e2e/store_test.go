@@ -131,7 +131,7 @@ func TestBootWithoutEtcd(t *testing.T) {
 	samples := sampler.Stop()
 	window, leaked := leakWindow(samples)
 	t.Logf("through %s without etcd: %v; to a replica for %s", h.Name, probe.Count(samples), window)
-	if window > 5*time.Second {
+	if window > 7*time.Second {
 		t.Errorf("%d connections reached a replica within %s; HAProxy's checks do not decide", leaked, window)
 	}
 	must[string](t)(hosts.Infra.Exec(ctx, "systemctl", "start", "pgctrl-etcd"))

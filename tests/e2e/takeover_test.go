@@ -12,8 +12,9 @@ import (
 
 // takeoverBound is from the moment a leading server is stopped to the next one's first
 // plan: the lease of 5 s, the half second in which etcd looks for expired ones, and the
-// work itself.
-const takeoverBound = 6 * time.Second
+// work itself, which has two seconds here, on a machine that is shared; 4.8 to 5.6 s in all were
+// measured. One that heard of nothing would take ten.
+const takeoverBound = 8 * time.Second
 
 // TestTakeover: a second server runs on a node. Status says which one leads and that
 // the other stands by; when the first is stopped in the middle of its work, and when it
