@@ -3,13 +3,11 @@ package agent
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 
-	"github.com/google/renameio/v2"
 	"go.uber.org/zap"
 
 	"github.com/pgctrl/pgctrl/pkg/plan"
@@ -53,7 +51,7 @@ func (c *cluster) keepWritten(con *concern) {
 	if !follows || maps.Equal(now, con.writtenKept) {
 		return
 	}
-	if err := c.a.keeper.saveWritten(c.name, con.name, now); err != nil {
+	if err := c.a.keeper.put(c.a.keeper.writtenPath(c.name, con.name), now); err != nil {
 		c.log.Warn("what files say of the leader is not kept; frozen and started anew this agent would not follow it there", zap.Error(err))
 		return // it is tried with the next look
 	}
@@ -63,21 +61,6 @@ func (c *cluster) keepWritten(con *concern) {
 // writtenPath has a name that is not that of a plan.
 func (k keeper) writtenPath(cluster, concern string) string {
 	return filepath.Join(k.folder(cluster), concern+".written")
-}
-
-func (k keeper) saveWritten(cluster, concern string, written map[string]string) error {
-	path := k.writtenPath(cluster, concern)
-	b, err := json.Marshal(written)
-	if err == nil {
-		err = os.MkdirAll(filepath.Dir(path), 0o700)
-	}
-	if err == nil {
-		err = renameio.WriteFile(path, b, 0o600)
-	}
-	if err != nil {
-		return fmt.Errorf("keep %s: %w", path, err)
-	}
-	return nil
 }
 
 // loadWritten reads it; nothing is known when there is none, or none that can be read.

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/google/renameio/v2"
 	"go.uber.org/zap"
 
 	"github.com/pgctrl/pgctrl/pkg/observed"
@@ -112,18 +111,7 @@ func (c *cluster) keepLed(ctx context.Context) {
 func (k keeper) ledPath(cluster string) string { return filepath.Join(k.dir, "led", cluster+".json") }
 
 func (k keeper) saveLed(cluster string, l ledOn) error {
-	path := k.ledPath(cluster)
-	b, err := json.Marshal(l)
-	if err == nil {
-		err = os.MkdirAll(filepath.Dir(path), 0o700)
-	}
-	if err == nil {
-		err = renameio.WriteFile(path, b, 0o600)
-	}
-	if err != nil {
-		return fmt.Errorf("keep %s: %w", path, err)
-	}
-	return nil
+	return k.put(k.ledPath(cluster), l)
 }
 
 // loadLed reads it; nothing is known when there is none.

@@ -34,16 +34,20 @@ func (k keeper) path(cluster, concern string) string {
 // save replaces a kept plan atomically. Mode 0600: plans hold no secret, and
 // nobody else has business reading them either.
 func (k keeper) save(cluster, concern string, p kept) error {
-	path := k.path(cluster, concern)
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return fmt.Errorf("keep plan %s/%s: %w", cluster, concern, err)
+	return k.put(k.path(cluster, concern), p)
+}
+
+// put replaces one of the files atomically.
+func (k keeper) put(path string, v any) error {
+	b, err := json.Marshal(v)
+	if err == nil {
+		err = os.MkdirAll(filepath.Dir(path), 0o700)
 	}
-	b, err := json.Marshal(p)
+	if err == nil {
+		err = renameio.WriteFile(path, b, 0o600)
+	}
 	if err != nil {
-		return fmt.Errorf("keep plan %s/%s: %w", cluster, concern, err)
-	}
-	if err := renameio.WriteFile(path, b, 0o600); err != nil {
-		return fmt.Errorf("keep plan %s/%s: %w", cluster, concern, err)
+		return fmt.Errorf("keep %s: %w", path, err)
 	}
 	return nil
 }

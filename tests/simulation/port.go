@@ -7,6 +7,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/pgctrl/pgctrl/internal/idle"
 	"github.com/pgctrl/pgctrl/pkg/store"
 )
 
@@ -200,17 +201,7 @@ func (w *portWatcher) altered(resp clientv3.WatchResponse) clientv3.WatchRespons
 }
 
 func (w *portWatcher) wait(ctx context.Context, d time.Duration) bool {
-	if d == 0 {
-		return true
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	return d == 0 || idle.For(ctx, d)
 }
 
 func (w *portWatcher) RequestProgress(ctx context.Context) error {

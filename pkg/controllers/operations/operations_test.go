@@ -205,8 +205,9 @@ func TestSharedRepository(t *testing.T) {
 
 func TestHeld(t *testing.T) {
 	for name, put := range map[string][2]string{
-		"paused":   {"/pg/pg-test/config", `{"pause": true}`},
-		"frozen":   {layout.ClusterDoc(cluster, "freeze"), "until: 2026-03-01T13:00:00Z\nowner: root@pg1\nreason: test"},
+		"paused": {"/pg/pg-test/config", `{"pause": true}`},
+		"frozen": {layout.ClusterDoc(cluster, "freeze"), "until: 2026-03-01T13:00:00Z\nowner: root@pg1\nreason: test"},
+		"postgres frozen, whose node would refuse": {layout.ClusterDoc(cluster, "freeze"), "until: 2026-03-01T13:00:00Z\nowner: root@pg1\nreason: test\nconcerns: [postgres]"},
 		"disabled": {layout.ClusterDoc(cluster, "backup"), "enabled: false"},
 		"unclear":  {layout.ClusterDoc(cluster, "backup"), "enabled: maybe"},
 	} {

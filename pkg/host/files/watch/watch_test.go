@@ -117,6 +117,15 @@ func TestFolderThatComesAndGoes(t *testing.T) {
 }
 
 // Two clusters watch one folder; one that stops takes nothing from the other.
+// TestNothingChangesInAFolderThatIsNotThere: it is looked for, and not told as changed until it is.
+func TestNothingChangesInAFolderThatIsNotThere(t *testing.T) {
+	c := start(t, filepath.Join(t.TempDir(), "later", "f"))
+	time.Sleep(watch.Blind + time.Second)
+	if n := c.n.Load(); n != 0 {
+		t.Errorf("told %d times", n)
+	}
+}
+
 func TestSharedFolder(t *testing.T) {
 	dir := t.TempDir()
 	w := watch.New(nil)
