@@ -70,8 +70,32 @@ func (a *app) awaitRemoval(ctx context.Context, f *follower, r removal, rev int6
 	if err := a.clear(ctx, f, r); err != nil {
 		return err
 	}
+	if r.member == "" {
+		if err := a.awaitForgotten(ctx, f, r); err != nil {
+			return err
+		}
+	}
 	a.say("removed  %s in %d ms", r.name(), a.deps.Now().Sub(a.start).Milliseconds())
 	return nil
+}
+
+// forgetWait is how long a server may take to see that a cluster's documents are gone;
+// it is milliseconds, or there is none that leads.
+const forgetWait = 10 * time.Second
+
+// awaitForgotten waits until the server has taken the cluster's status away. It does so
+// itself, because it writes the status for as long as it knows of documents: deleted by
+// somebody else, it might come again.
+func (a *app) awaitForgotten(ctx context.Context, f *follower, r removal) error {
+	key := a.settings.Layout.StatusKey(r.cluster)
+	gone, err := a.await(ctx, f, 0, forgetWait, func(s kv.Snapshot) bool {
+		_, left := s.Get(key)
+		return !left
+	})
+	if err == nil && !gone {
+		a.note("%s is left; the next server that leads takes it away", key)
+	}
+	return err
 }
 
 // removedBy is what an agent's report says it did; empty when it is no such report.
@@ -193,14 +217,15 @@ func (a *app) ofCluster(ctx context.Context, client *store.Client, cluster strin
 }
 
 // clearing lists the deletions of a cluster that is gone, its documents last and
-// among them the one that says so. No range is deleted: each key was seen.
+// among them the one that says so. No range is deleted: each key was seen. Its status
+// goes by the server that writes it, see awaitForgotten.
 func (r removal) clearing(l *live) []store.Op {
 	var list []string
 	for _, e := range l.Range(l.layout.Scope(r.cluster)) {
 		list = append(list, e.Key)
 	}
 	for _, f := range []keys.Family{
-		keys.Primary, keys.VIP, keys.Hold, keys.Ready, keys.Observed, keys.Status, keys.Changes, keys.Operations, keys.Steps, keys.Results,
+		keys.Primary, keys.VIP, keys.Hold, keys.Ready, keys.Observed, keys.Changes, keys.Operations, keys.Steps, keys.Results,
 	} {
 		for _, e := range l.Range(l.layout.Prefix(f)) {
 			if ref, err := l.layout.Parse(e.Key); err == nil && ref.Cluster == r.cluster {

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/pgctrl/pgctrl/pkg/events"
+	"github.com/pgctrl/pgctrl/pkg/store"
 )
 
 // TestAnotherFilterIsAboutWhatComes: what a hook did not want is behind it, whatever its document
@@ -55,5 +56,28 @@ func TestWrittenByHand(t *testing.T) {
 	until(t, "the next one came", func() bool { return len(r.ids()) > 1 })
 	if got, want := r.ids(), append(first, next...); !slices.Equal(got, want) {
 		t.Errorf("it got %v, want %v", got, want)
+	}
+}
+
+// TestARemovedHookWritesNoMore: how far a hook came is not written once its document is gone: a cluster that was removed
+// leaves nothing behind, whatever its hooks were at.
+func TestARemovedHookWritesNoMore(t *testing.T) {
+	w := newWorld(t)
+	r, other := newReceiver(t, nil), newReceiver(t, nil)
+	w.hook("gone", "events: [backup.failed]\nwebhook: {url: "+r.URL+"}")
+	w.hook("busy", document(other.URL))
+	w.lead()
+	last := w.happen(1, 1, func(e *events.Event) { e.Kind = events.BackupFailed })
+	until(t, "it got what it wants", func() bool { return slices.Equal(r.ids(), last) })
+	w.happen(5, 5) // which it passes, and would write where it is when it stops
+	until(t, "the other has them too", func() bool { return len(other.ids()) == 6 })
+	if _, err := w.client.Commit(t.Context(), nil, []store.Op{
+		store.Delete(l.ClusterDoc("c", "hooks/gone")), store.Delete(l.DeliveryState("c", "gone")),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	w.resign()
+	if _, ok, err := w.client.Get(t.Context(), l.DeliveryState("c", "gone")); ok || err != nil {
+		t.Errorf("it is written: %+v, %v", w.state("gone"), err)
 	}
 }

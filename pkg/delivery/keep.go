@@ -22,14 +22,15 @@ func (w *work) save(ctx context.Context) error {
 	return w.write(ctx)
 }
 
-// write writes how far the hook is together with other writes.
+// write writes how far the hook is together with other writes, for as long as its document
+// exists: what a cluster that is removed leaves behind nobody would take away.
 func (w *work) write(ctx context.Context, ops ...store.Op) error {
 	value, err := json.Marshal(w.state)
 	if err != nil {
 		return fmt.Errorf("encode state of hook %s: %w", w.hook.Key, err)
 	}
 	w.unsaved = true
-	if _, err := w.d.Client.Commit(ctx, w.d.term(), append(ops, store.Put(w.stateKey, value))); err != nil {
+	if _, err := w.d.Client.Commit(ctx, append(w.d.term(), store.CreateIs(w.hook.Key, w.hook.CreateRevision)), append(ops, store.Put(w.stateKey, value))); err != nil {
 		return fmt.Errorf("write state of hook %s: %w", w.hook.Key, err)
 	}
 	w.unsaved, w.saved, w.stored, w.passed = false, time.Now(), w.state.Cursor, 0

@@ -73,7 +73,7 @@ func (w *work) run(ctx context.Context) {
 			err = w.safely(ctx)
 		}
 		if errors.Is(err, store.ErrConflict) {
-			return // somebody else leads
+			return // somebody else leads, or the document went
 		}
 		if err != nil && ctx.Err() == nil {
 			w.d.Log.Warn("hook can't go on; trying again", zap.String("hook", w.hook.Key), zap.Error(err))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -121,7 +122,8 @@ func New(o Options) (*Engine, error) {
 		// Outputs wake too: a plan changed or deleted by hand is put right.
 		for _, r := range full.reads {
 			for _, a := range r.by {
-				e.interests[r.name] = append(e.interests[r.name], interest{c.Name(), a})
+				own := slices.ContainsFunc(out, func(o controllers.Access) bool { return o.Family == r.name && o.Part == a.part })
+				e.interests[r.name] = append(e.interests[r.name], interest{c.Name(), a, own})
 			}
 		}
 	}

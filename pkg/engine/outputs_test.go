@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"github.com/pgctrl/pgctrl/pkg/controllers"
 	"github.com/pgctrl/pgctrl/pkg/keys"
 	"github.com/pgctrl/pgctrl/pkg/observed"
+	"github.com/pgctrl/pgctrl/pkg/store"
 )
 
 func TestOutputsThatAreRefused(t *testing.T) {
@@ -165,6 +167,67 @@ func TestDelete(t *testing.T) {
 		f.member("pg-test", "stay")
 		f.settle()
 		f.expect(planOf("pg-test", "haproxy"), "x")
+	})
+}
+
+// whileDocumented writes a status and a secret for as long as there are documents.
+func whileDocumented(in controllers.Input) (controllers.Result, error) {
+	r := outputs(in.Layout.StatusKey(in.Cluster), "x", in.Layout.Secret(in.Cluster, "replication"), "x")
+	r.Outputs[1].Mode = controllers.Once
+	if len(in.Snapshot.Range(in.Layout.ClusterDocs(in.Cluster))) == 0 {
+		r.Outputs[0].Mode, r.Outputs[1].Mode = controllers.Delete, controllers.Delete
+	}
+	return r, nil
+}
+
+// TestWhatAClusterLeftBehindIsTakenAway: what a controller wrote just as the last
+// document went, and what a server that was killed then left, is looked at although
+// nothing else makes its cluster one.
+func TestWhatAClusterLeftBehindIsTakenAway(t *testing.T) {
+	bubble(t, func(f farm) {
+		f.etcd.Put(layout.StatusKey("before"), "left when nobody led")
+		f.leader(&fake{name: "status", outputs: []controllers.Access{{Family: keys.Status}, {Family: keys.Secrets}}, plan: whileDocumented})
+		f.expect(layout.StatusKey("before"), "")
+		for _, left := range []string{layout.StatusKey("pg-test"), layout.Secret("pg-test", "replication")} {
+			f.etcd.Put(left, "it arrives after the last document went")
+			f.settle()
+			f.expect(left, "")
+		}
+	})
+}
+
+// TestDeletedInOneTransaction: a status that goes together with the documents it was made
+// from may be seen to go before they do, and be written once more. It does not stay.
+func TestDeletedInOneTransaction(t *testing.T) {
+	bubble(t, func(f farm) {
+		f.leader(&fake{name: "status", outputs: []controllers.Access{{Family: keys.Status}, {Family: keys.Secrets}}, plan: whileDocumented})
+		person := f.etcd.Client("person")
+		again := 0
+		for range 200 {
+			f.member("pg-test", "x")
+			f.settle()
+			f.expect(layout.StatusKey("pg-test"), "x")
+			rev, err := person.Commit(context.Background(), nil, []store.Op{
+				store.Delete(layout.StatusKey("pg-test")), store.Delete(layout.Secret("pg-test", "replication")),
+				store.Delete(layout.ClusterDoc("pg-test", "members/pg-test-1")),
+			})
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.settle()
+			f.expect(layout.StatusKey("pg-test"), "")
+			f.expect(layout.Secret("pg-test", "replication"), "")
+			if f.etcd.Revision() > rev {
+				again++
+			}
+		}
+		if err := person.Close(); err != nil {
+			f.Error(err)
+		}
+		if again == 0 {
+			f.Error("nothing was ever written once more: this test shows nothing")
+		}
+		f.Logf("written once more %d of 200 times", again)
 	})
 }
 

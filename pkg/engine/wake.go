@@ -14,6 +14,8 @@ import (
 type interest struct {
 	controller string
 	access
+	// own: the controller writes there.
+	own bool
 }
 
 // changed is called by the mirrors with every batch of changes. It only notes who
@@ -48,8 +50,9 @@ func (e *Engine) changed(cs []store.Change) {
 				everywhere[i.controller] = max(everywhere[i.controller], class)
 			case at.cluster == keys.NodeCluster:
 				// What clusters share is planned by those who say so; its reports concern no cluster.
-			case e.clusters[at.cluster] > 0 || known(at.family):
-				// The last document of a cluster is still a change to the cluster.
+			case e.clusters[at.cluster] > 0 || known(at.family) || i.own:
+				// The last document of a cluster is still a change to the cluster; and what its
+				// own controller wrote may arrive after it, which is to be looked at again.
 				e.add(Key{i.controller, at.cluster}, class, delay(at))
 			}
 		}
@@ -96,8 +99,11 @@ func urgency(at located) Class {
 }
 
 // known reports whether a key of the family makes its cluster one: a cluster is
-// whatever has documents, a record of how it formed, or plans.
-func known(f keys.Family) bool { return f == keys.Desired || f == keys.Formed || f == keys.Plan }
+// whatever has documents, a record of how it formed, or plans. A status that the rest
+// left behind counts too, so that somebody looks and takes it away.
+func known(f keys.Family) bool {
+	return f == keys.Desired || f == keys.Formed || f == keys.Plan || f == keys.Status
+}
 
 // count keeps the number of keys that make each cluster.
 func (e *Engine) count(at located, c store.Change) {
