@@ -205,6 +205,7 @@ func (s *stepper) lead(ctx context.Context, own plan.Member) (observed.StepResul
 	if err := s.a.o.Host.InPlace.Start(ctx, s.name); err != nil {
 		return observed.StepResult{}, err
 	}
+	began := time.Now()
 	return observed.StepResult{Message: "takes writes"}, s.until(ctx, own, LeadWithin, func(v plan.View) (bool, error) {
 		switch {
 		case v.Leader.Member == "" && !forgotten:
@@ -214,8 +215,18 @@ func (s *stepper) lead(ctx context.Context, own plan.Member) (observed.StepResul
 		case v.Leader.Member != "" && v.Leader.Member != s.Member:
 			return false, errLedByElse
 		}
-		return v.Confirmed() && v.Leader.Member == s.Member, nil
+		// The former data's confirmation is still there, and their leader key may be.
+		confirmed := v.Confirmed() && plan.Epoch(v.Primary.Epoch) == v.Leader.Epoch
+		return confirmed && v.Leader.Member == s.Member && s.takesWrites(began), nil
 	})
+}
+
+// takesWrites reports whether this node's PostgreSQL said since then that it does.
+func (s *stepper) takesWrites(since time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	local := s.proofs.Local
+	return local.Reachable && !local.InRecovery && !local.At.Before(since)
 }
 
 // forgetPosition deletes what Patroni keeps of who may lead, while nobody does; false: somebody
@@ -257,7 +268,11 @@ func (s *stepper) rejoin(ctx context.Context, own plan.Member, begun bool) (obse
 // putBack has the former data in their place and PostgreSQL run on them.
 func (s *stepper) putBack(ctx context.Context, own plan.Member) (observed.StepResult, error) {
 	host := s.a.o.Host.InPlace
-	if s.look().Leader.Member == s.Member {
+	leads, err := s.leads(ctx)
+	switch {
+	case err != nil:
+		return observed.StepResult{}, err
+	case leads:
 		// Clients write to what it leads with: the restored data, or the former ones.
 		if host.Kept(*s.Restore) {
 			return observed.StepResult{Reason: observed.Leading, Message: "leads, and is left so; data that were set aside here stay so"}, nil
@@ -279,6 +294,27 @@ func (s *stepper) putBack(ctx context.Context, own plan.Member) (observed.StepRe
 		}
 		return up, nil
 	})
+}
+
+// leads reports whether clients write to the member. A leader key in its name is not enough: it
+// outlives a Patroni that was killed for up to its ttl, and one that takes it promotes
+// afterwards. What becomes of it is waited for.
+func (s *stepper) leads(ctx context.Context) (bool, error) {
+	for began := time.Now(); s.look().Leader.Member == s.Member; {
+		switch now := time.Now(); {
+		case s.takesWrites(now.Add(-ProofFor)):
+			return true, nil
+		case now.Sub(began) > BackWithin:
+			return false, &plan.Refusal{
+				Reason: observed.NotAnswering, Next: s.journal(),
+				Message: fmt.Sprintf("holds the leader key for %s, and its PostgreSQL takes no writes", BackWithin),
+			}
+		}
+		if !idle.For(ctx, StepLook) {
+			return false, ctx.Err()
+		}
+	}
+	return false, nil
 }
 
 // until waits for what comes of a start, and says meanwhile what Patroni is at. It ends when

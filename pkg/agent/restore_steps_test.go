@@ -152,13 +152,17 @@ func TestR14RestoreIsJudgedAgain(t *testing.T) {
 		a2.host.InPlace().Put(inPlace.Before(), "older")
 		askRestore(w, 2, "c.restore-1-2", plan.ActBack)
 		after(3 * time.Second)
+		expect(t, "whether it takes writes is waited for", w.result(2, "c.restore-1-2").State, observed.StepAccepted)
+		a2.host.SetPostgres(writable(2))
+		after(3 * time.Second)
 		expect(t, "left", w.answer(2, "c.restore-1-2"), "done Leading: leads, and is left so; data that were set aside here stay so")
 		expect(t, "data", a2.host.InPlace().Data(inPlace.Data), "former m2")
 	})
 }
 
-// stopped is a cluster whose data are aside, with m1's replaced.
-func stopped(t *testing.T, w *world) (a1, a2 *running) {
+// swapped is a cluster whose data are aside, with m1's replaced; its leader key is still there,
+// as it is when a Patroni had to be killed.
+func swapped(t *testing.T, w *world) (a1, a2 *running) {
 	t.Helper()
 	a1, a2, _ = withData(t, w)
 	prepared(t, w, a1)
@@ -169,6 +173,14 @@ func stopped(t *testing.T, w *world) (a1, a2 *running) {
 	after(2 * time.Second)
 	expect(t, "swapped", w.result(1, "c.restore-1-3").State, observed.StepDone)
 	a1.host.SetPostgres(agent.PostgresState{Refused: true})
+	after(2 * time.Second)
+	return a1, a2
+}
+
+// stopped is swapped, and nobody leads.
+func stopped(t *testing.T, w *world) (a1, a2 *running) {
+	t.Helper()
+	a1, a2 = swapped(t, w)
 	w.etcd.Delete(layout.Leader("c"))
 	for _, key := range []string{"status", "sync", "failsafe", "history"} {
 		w.etcd.Put(layout.Scope("c")+key, "{}")
@@ -215,6 +227,60 @@ func TestRestoredDataLead(t *testing.T) {
 		expect(t, "follows", w.answer(2, "c.restore-1-6"), "done : copied and streaming")
 		expect(t, "data", a1.host.InPlace().Data(inPlace.Data), "restored")
 		expect(t, "kept", a2.host.InPlace().Data(inPlace.Before()), "former m2")
+	})
+}
+
+// TestWhatOutlivesTheFormerDataIsNoLead: the leader key of a Patroni that was killed lives for
+// its ttl, and the confirmation of the former data is never withdrawn by a PostgreSQL that is
+// stopped. Neither makes restored data lead, nor does a key that is taken before the promotion.
+func TestWhatOutlivesTheFormerDataIsNoLead(t *testing.T) {
+	simulate(t, func(t *testing.T, w *world) {
+		a1, _ := swapped(t, w)
+		w.etcd.Put(layout.Scope("c")+"status", "{}")
+		askRestore(w, 1, "c.restore-1-4", plan.ActLead)
+		after(10 * time.Second)
+		expect(t, "the key of the former ones", w.result(1, "c.restore-1-4").State, observed.StepAccepted)
+		w.etcd.Delete(layout.Leader("c"))
+		after(2 * time.Second)
+		_, _, there := w.etcd.Get(layout.Scope("c") + "status")
+		expect(t, "what says who may lead is there", there, false)
+		w.leader(1)
+		after(5 * time.Second)
+		expect(t, "the key of the restored ones, not promoted", w.result(1, "c.restore-1-4").State, observed.StepAccepted)
+		a1.host.SetPostgres(recovering())
+		after(5 * time.Second)
+		expect(t, "in recovery", w.result(1, "c.restore-1-4").State, observed.StepAccepted)
+		a1.host.SetPostgres(writable(2))
+		after(3 * time.Second)
+		expect(t, "leads", w.answer(1, "c.restore-1-4"), "done : takes writes")
+	})
+}
+
+// TestPuttingBackWaitsForALeaderKeyThatOutlives: what it was the key of is stopped.
+func TestPuttingBackWaitsForALeaderKeyThatOutlives(t *testing.T) {
+	simulate(t, func(t *testing.T, w *world) {
+		a1, _ := swapped(t, w)
+		a1.host.SetPeer("m1", patroni.Status{State: "running", Started: "now"})
+		askRestore(w, 1, "c.restore-1-4", plan.ActBack)
+		after(10 * time.Second)
+		expect(t, "the key of the former data", w.result(1, "c.restore-1-4").State, observed.StepAccepted)
+		expect(t, "data", a1.host.InPlace().Data(inPlace.Data), "restored")
+		w.etcd.Delete(layout.Leader("c"))
+		after(3 * time.Second)
+		expect(t, "data", a1.host.InPlace().Data(inPlace.Data), "former m1")
+		w.leader(1)
+		after(3 * time.Second)
+		expect(t, "put back", w.answer(1, "c.restore-1-4"), "done : runs on its former data")
+	})
+}
+
+// TestPuttingBackGivesUpOnAKeyThatNobodyLeadsBy: it is said, and the server asks again.
+func TestPuttingBackGivesUpOnAKeyThatNobodyLeadsBy(t *testing.T) {
+	simulate(t, func(t *testing.T, w *world) {
+		swapped(t, w)
+		askRestore(w, 1, "c.restore-1-4", plan.ActBack)
+		after(agent.BackWithin + 5*time.Second)
+		expect(t, "given up", w.answer(1, "c.restore-1-4"), "failed NotAnswering: holds the leader key for 3m0s, and its PostgreSQL takes no writes")
 	})
 }
 

@@ -256,13 +256,17 @@ func list(differs map[string]string) string {
 // people look after has as many.
 const maxOthers = 10000
 
-// reportLocked adds what PostgreSQL refused, object by object, and what nobody described.
-func (w *sqlWork) reportLocked(r *observed.Report) {
+// reportLocked adds what PostgreSQL refused, object by object, and what nobody described. The
+// latter is about a plan: what an earlier one described is not among it.
+func (w *sqlWork) reportLocked(r *observed.Report, p plan.Plan) {
 	d := w.done
 	if d.hash == "" || d.err != nil {
 		return
 	}
 	r.Conditions = append(r.Conditions, d.result.Problems...)
+	if d.hash != plan.Hash(p.Resources, p.Secrets) {
+		return
+	}
 	for fact, names := range map[string][]string{observed.FactOtherRoles: d.result.OtherRoles, observed.FactOtherDatabases: d.result.OtherDatabases} {
 		r.Facts[fact] = strings.Join(names[:min(len(names), maxOthers)], " ")
 	}

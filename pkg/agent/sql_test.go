@@ -149,6 +149,37 @@ func TestOneBadSQLObject(t *testing.T) {
 	})
 }
 
+// TestOtherRolesAreOfThisPlan: which roles nobody described is said of the plan that the report
+// is about, and not while it is still being gone through.
+func TestOtherRolesAreOfThisPlan(t *testing.T) {
+	simulate(t, func(t *testing.T, w *world) {
+		secret := w.etcd.Put(layout.Secret("c", "users/app"), secretValue)
+		a1, _, _ := settle(t, w)
+		said := func() (of int64, said bool) {
+			r := w.report(1, "databases")
+			_, said = r.Facts[observed.FactOtherRoles]
+			return r.Plan, said
+		}
+		w.planSQL(secret)
+		after(2 * time.Second)
+		_, first, _ := w.etcd.Get(layout.PlanKey("pg1", "c", "databases"))
+		if of, there := said(); of != first || !there {
+			t.Fatalf("of revision %d, said: %v", of, there)
+		}
+		a1.host.SlowSQL(20 * time.Second)
+		w.planSQL(secret, plan.Role{Name: "more"})
+		after(10 * time.Second)
+		_, second, _ := w.etcd.Get(layout.PlanKey("pg1", "c", "databases"))
+		if of, there := said(); of != second || there {
+			t.Errorf("of revision %d, not %d, said: %v", of, second, there)
+		}
+		after(30 * time.Second)
+		if of, there := said(); of != second || !there {
+			t.Errorf("gone through, of revision %d, not %d, said: %v", of, second, there)
+		}
+	})
+}
+
 // TestSQLNeedsLocalProof: a confirmation that another agent wrote is not enough, nor a
 // view that is stale.
 func TestSQLNeedsLocalProof(t *testing.T) {

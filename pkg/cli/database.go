@@ -9,6 +9,8 @@ import (
 
 	"github.com/pgctrl/pgctrl/pkg/desired"
 	"github.com/pgctrl/pgctrl/pkg/keys"
+	"github.com/pgctrl/pgctrl/pkg/kv"
+	"github.com/pgctrl/pgctrl/pkg/observed"
 	"github.com/pgctrl/pgctrl/pkg/store"
 )
 
@@ -109,7 +111,34 @@ func (a *app) dropObject(ctx context.Context, cluster, kind, name, typed string,
 	if err != nil || w.wait <= 0 {
 		return err
 	}
+	if err := a.awaitDropped(ctx, cluster, key, w.wait); err != nil {
+		return err
+	}
 	return a.forgetObject(ctx, cluster, kind, name)
+}
+
+// awaitDropped waits until the leader's node has gone through everything. That all nodes have
+// answered is not enough: a replica has nothing to do, says so, and may lead a moment later.
+func (a *app) awaitDropped(ctx context.Context, cluster, key string, wait time.Duration) error {
+	f, err := a.follow(ctx)
+	if err != nil {
+		return err
+	}
+	defer f.stop()
+	done, err := a.await(ctx, f, 0, wait, func(s kv.Snapshot) bool { return isDropped(s, a.settings.Layout, cluster, key) })
+	if err == nil && !done {
+		a.note("%s after %s; it goes on. Run the command again to see it to its end", a.err.yellow("not done"), wait)
+		return exitCode(NotConverged)
+	}
+	return err
+}
+
+// isDropped reports whether the leader's node has gone through the plan that it has, and says
+// nothing against the document.
+func isDropped(s kv.Snapshot, l keys.Layout, cluster, key string) bool {
+	_, r, answered := leadersAnswer(s, l, cluster)
+	_, through := r.Facts[observed.FactOtherRoles]
+	return answered && through && !r.Refuses(key)
 }
 
 // forgetObject deletes the document that has done its work, and the password.

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/pgctrl/pgctrl/pkg/desired"
@@ -69,6 +68,13 @@ func (a *app) passwd(ctx context.Context, cluster, user string, p passwordFlags,
 // that revision or a later one, and says nothing against the user, whose password is
 // changed with all else of him or not at all.
 func hasPassword(s kv.Snapshot, l keys.Layout, cluster, name string, rev int64) bool {
+	p, r, answered := leadersAnswer(s, l, cluster)
+	return answered && p.Secrets[name] >= rev && !r.Refuses(l.ClusterDoc(cluster, name))
+}
+
+// leadersAnswer is the plan of users and databases that the leader's node has, and its report
+// on that very plan; false: there is none yet.
+func leadersAnswer(s kv.Snapshot, l keys.Layout, cluster string) (plan.Short, observed.Report, bool) {
 	leader, _ := s.Get(l.Leader(cluster))
 	for _, e := range s.Range(l.Prefix(keys.Plan)) {
 		ref, err := l.Parse(e.Key)
@@ -78,9 +84,8 @@ func hasPassword(s kv.Snapshot, l keys.Layout, cluster, name string, rev int64) 
 		p, err := plan.ReadShort(e.Value)
 		r, ok := observed.Read[observed.Report](s, l.ObservedKey(ref.Node, cluster, ref.Concern))
 		if err == nil && ok && p.Cluster.Member == string(leader.Value) {
-			refused := func(c observed.Condition) bool { return c.Bad() && c.Key == l.ClusterDoc(cluster, name) }
-			return p.Secrets[name] >= rev && r.Plan == e.ModRevision && !slices.ContainsFunc(r.Conditions, refused)
+			return p, r, r.Plan == e.ModRevision
 		}
 	}
-	return false
+	return plan.Short{}, observed.Report{}, false
 }

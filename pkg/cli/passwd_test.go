@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/pgctrl/pgctrl/pkg/keys"
@@ -8,6 +9,37 @@ import (
 	"github.com/pgctrl/pgctrl/pkg/observed"
 	"github.com/pgctrl/pgctrl/pkg/plan"
 )
+
+// TestDroppedIsWhatTheLeaderSays: a replica has nothing to do and answers at once; when it leads
+// a moment later it has dropped nothing yet.
+func TestDroppedIsWhatTheLeaderSays(t *testing.T) {
+	l := keys.Default
+	through := map[string]string{observed.FactOtherRoles: ""}
+	for name, c := range map[string]struct {
+		leader string
+		report observed.Report
+		want   bool
+	}{
+		"the leader":                    {"c-1", observed.Report{Plan: 8, Facts: through}, true},
+		"a replica that leads since":    {"c-2", observed.Report{Plan: 8, Facts: through}, false},
+		"not gone through yet":          {"c-1", observed.Report{Plan: 8}, false},
+		"an earlier plan":               {"c-1", observed.Report{Plan: 7, Facts: through}, false},
+		"PostgreSQL refuses to drop it": {"c-1", observed.Report{Plan: 8, Facts: through, Conditions: []observed.Condition{{Type: observed.Applied, Status: observed.False, Key: l.ClusterDoc("c", "users/app")}}}, false},
+	} {
+		c.report.Schema, c.report.Concern = 1, "databases"
+		entries := []kv.KV{{Key: l.Leader("c"), Value: []byte(c.leader), ModRevision: 1}}
+		for i, r := range []observed.Report{c.report, {Schema: 1, Concern: "databases", Plan: 8}} {
+			p := plan.Plan{Schema: 1, Cluster: plan.Cluster{Name: "c", Member: fmt.Sprintf("c-%d", i+1)}}
+			node := fmt.Sprintf("pg%d", i+1)
+			entries = append(entries,
+				kv.KV{Key: l.PlanKey(node, "c", "databases"), Value: plan.Encode(p), ModRevision: 8},
+				kv.KV{Key: l.ObservedKey(node, "c", "databases"), Value: observed.Encode(r), ModRevision: 9})
+		}
+		if got := isDropped(kv.NewMap(entries...), l, "c", l.ClusterDoc("c", "users/app")); got != c.want {
+			t.Errorf("%s: dropped: %v", name, got)
+		}
+	}
+}
 
 // TestPasswordThatPostgreSQLRefused: the primary's node has answered, and the user is not
 // as planned: nobody is to believe that the new password is in force.

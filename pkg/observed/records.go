@@ -3,6 +3,7 @@ package observed
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/pgctrl/pgctrl/pkg/kv"
 )
@@ -300,6 +301,11 @@ func (r Report) Done(rev int64) bool {
 		}
 	}
 	return true
+}
+
+// Refuses reports whether the report says something against what that key describes.
+func (r Report) Refuses(key string) bool {
+	return slices.ContainsFunc(r.Conditions, func(c Condition) bool { return c.Bad() && c.Key == key })
 }
 
 // Of reports whether the report is about the cluster of that uid. One about an earlier

@@ -26,7 +26,7 @@ func newRig(t *testing.T) *rig {
 	r := &rig{t: t, away: map[string]bool{}, results: map[string]observed.StepResult{}, steps: map[string]plan.Step{}}
 	r.op = NewBackup(Asked{Cluster: "c", UID: "U", Store: "S", By: BySchedule, At: noon}, plan.BackupFull)
 	r.w = World{
-		Now: noon, Store: "S", UID: "U", Leader: "c-1", Epoch: 10, Confirmed: true,
+		Now: noon, Store: "S", UID: "U", Leader: "c-1", Epoch: 10, Confirmed: true, ConfirmedIn: 10,
 		Node:   func(m string) string { return "n" + m[2:] },
 		Schema: func(n string) (int, bool) { return plan.Schema, !r.away[n] },
 		Result: func(n, id string) (observed.StepResult, bool) { res, ok := r.results[n+"/"+id]; return res, ok },

@@ -52,10 +52,10 @@ func TestRestoredDataThatLeadAreKept(t *testing.T) {
 			case "the agent says so":
 				r.results[where] = observed.StepResult{State: observed.StepDone}
 			case "the agent is away":
-				r.away["n1"], r.w.Leader, r.w.Epoch, r.w.Confirmed = true, "c-1", 99, true
+				r.away["n1"], r.w.Leader, r.w.Epoch, r.w.Confirmed, r.w.ConfirmedIn = true, "c-1", 99, true, 99
 			case "the agent does not believe it":
 				r.results[where] = observed.StepResult{State: observed.StepFailed, Reason: observed.NotAnswering}
-				r.w.Leader, r.w.Epoch, r.w.Confirmed = "c-1", 99, true
+				r.w.Leader, r.w.Epoch, r.w.Confirmed, r.w.ConfirmedIn = "c-1", 99, true, 99
 			}
 			if end == "cancel" {
 				r.op.Cancel = "root@n1"
@@ -77,6 +77,15 @@ func TestRestoredDataThatLeadAreKept(t *testing.T) {
 	}
 	if r.look(); !r.op.RestoredAt().IsZero() {
 		t.Error("the former leader's key counts")
+	}
+	// Nor is a new one that nobody has confirmed: the confirmation of the former data is still there.
+	r.w.Epoch = 99
+	if r.look(); !r.op.RestoredAt().IsZero() {
+		t.Error("an earlier leadership's confirmation counts")
+	}
+	r.w.ConfirmedIn = 99
+	if r.look(); r.op.RestoredAt().IsZero() {
+		t.Error("a confirmed one does not count")
 	}
 }
 

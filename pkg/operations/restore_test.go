@@ -39,7 +39,7 @@ func (r *rig) pass(upTo string) (asked []string) {
 		case plan.ActSwap:
 			r.w.Leader, r.w.Epoch, r.w.Confirmed = "", 0, false
 		case plan.ActLead:
-			r.w.Leader, r.w.Epoch, r.w.Confirmed = s.Member, 99, true
+			r.w.Leader, r.w.Epoch, r.w.Confirmed, r.w.ConfirmedIn = s.Member, 99, true, 99
 		}
 		r.answer(observed.StepResult{State: observed.StepDone})
 	}

@@ -13,10 +13,12 @@ type World struct {
 	// Store and UID are this etcd and this cluster.
 	Store, UID string
 	// Leader is the member in Patroni's leader key and Epoch that key's mod revision;
-	// Confirmed: its PostgreSQL was seen to take writes.
-	Leader    string
-	Epoch     plan.Epoch
-	Confirmed bool
+	// Confirmed: its PostgreSQL was seen to take writes, in the leadership ConfirmedIn. When a
+	// member takes its own key anew that is an older one, until it was looked at again.
+	Leader      string
+	Epoch       plan.Epoch
+	Confirmed   bool
+	ConfirmedIn plan.Epoch
 	// Standby: backups are to be copied from a replica where one can be.
 	Standby bool
 	// Keep: no backup is to be expired now (Keeping).

@@ -38,6 +38,7 @@ type Host struct {
 	proving  time.Duration       // how long an Apply takes after the unit is so
 	configs  map[string]any
 	sql      SQL
+	slowSQL  time.Duration
 	fail     map[string]error // resource ID or "assert" -> error
 	patroni  func() (bool, error)
 	addrs    *Addresses

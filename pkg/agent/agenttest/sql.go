@@ -3,7 +3,9 @@ package agenttest
 import (
 	"context"
 	"fmt"
+	"time"
 
+	"github.com/pgctrl/pgctrl/internal/idle"
 	"github.com/pgctrl/pgctrl/pkg/agent"
 	"github.com/pgctrl/pgctrl/pkg/observed"
 	"github.com/pgctrl/pgctrl/pkg/plan"
@@ -45,6 +47,13 @@ func (h *Host) Replays(role string, has bool) {
 		h.sql.Lacks = map[string]bool{}
 	}
 	h.sql.Lacks[role] = !has
+}
+
+// SlowSQL makes every look at the objects take that long, as a lock of somebody else does.
+func (h *Host) SlowSQL(d time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.slowSQL = d
 }
 
 // DriftSQL makes an object differ from what was made; a failure of it is set with Fail.
@@ -92,11 +101,15 @@ func (o sqlObjects) Converge(ctx context.Context, own plan.Member, r plan.SQL, a
 	out := plan.SQLResult{Changed: map[string]string{}, Differs: map[string]string{}}
 	o.h.mu.Lock()
 	o.h.sql.Runs++
+	slow := o.h.slowSQL
 	if err := o.h.fail[r.ID()]; err != nil {
 		o.h.mu.Unlock()
 		return out, err
 	}
 	o.h.mu.Unlock()
+	if slow > 0 && !idle.For(ctx, slow) {
+		return out, ctx.Err()
+	}
 	for _, id := range order {
 		o.h.mu.Lock()
 		now, err := o.h.sql.Objects[id], o.h.fail[id]

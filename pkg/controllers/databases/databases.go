@@ -130,10 +130,11 @@ func stored(in controllers.Input, t *topology.Topology) plan.SQL {
 }
 
 // others are the roles that the primary's agent found and no document describes; nil
-// while it has not gone through the roles.
+// while it has not gone through the roles with the plan that there is now: of a role that
+// lost its document since, an earlier answer does not know.
 func others(in controllers.Input, t *topology.Topology) map[string]bool {
 	for _, s := range t.AllStored(in, Concern) {
-		if !t.Leads(s.Node) || s.Report == nil || !s.Report.Of(t.Formed.UID) {
+		if !t.Leads(s.Node) || s.Report == nil || !s.Report.Of(t.Formed.UID) || s.Report.Plan != s.Revision {
 			continue
 		}
 		if said, ok := s.Report.Facts[observed.FactOtherRoles]; ok {

@@ -81,6 +81,24 @@ func TestRolesThatExist(t *testing.T) {
 	expect(t, controllertest.Settle(t, New(), m, "pg-test"), observed.Unmanaged, "legacy")
 }
 
+// TestARoleThatLosesItsDocumentForAMoment: what the primary said of an earlier plan, in which
+// the role was described, is no word on which roles nobody described since.
+func TestARoleThatLosesItsDocumentForAMoment(t *testing.T) {
+	m := formed(t)
+	controllertest.Put(m, docs+"users/legacy", "connection_limit: 5")
+	expect(t, controllertest.Settle(t, New(), m, "pg-test"), observed.Unmanaged, "legacy")
+	says(m, "") // it is described now
+	controllertest.Delete(m, docs+"users/legacy")
+	controllertest.Settle(t, New(), m, "pg-test")
+	controllertest.Put(m, docs+"users/legacy", "connection_limit: 5")
+	expect(t, controllertest.Settle(t, New(), m, "pg-test"), observed.WaitingForLeader, "legacy")
+	if _, minted := m.Get("/pgctrl/secrets/pg-test/users/legacy"); minted {
+		t.Error("a random password takes the place of its own")
+	}
+	says(m, "legacy")
+	expect(t, controllertest.Settle(t, New(), m, "pg-test"), observed.Unmanaged, "legacy")
+}
+
 func planOf(t testing.TB, m *kv.Map, node string) (plan.Plan, plan.SQL) {
 	t.Helper()
 	e, ok := m.Get(keys.Default.PlanKey(node, "pg-test", Concern))

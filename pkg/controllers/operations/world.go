@@ -43,6 +43,9 @@ func worldOf(in controllers.Input, t *topology.Topology) operations.World {
 	}
 	w.Confirmed = led && confirmed && p.Writable && p.Member == t.Leader && p.Of(t.Formed.UID, "") &&
 		(p.Store == "" || p.Store == t.Store.Incarnation)
+	if w.Confirmed {
+		w.ConfirmedIn = plan.Epoch(p.Epoch)
+	}
 	return w
 }
 
