@@ -92,10 +92,14 @@ func (a *app) awaitForgotten(ctx context.Context, f *follower, r removal) error 
 		_, left := s.Get(key)
 		return !left
 	})
-	if err == nil && !gone {
-		a.note("%s is left; the next server that leads takes it away", key)
+	switch _, formed := f.Snapshot().Get(a.settings.Layout.FormedKey(r.cluster)); {
+	case err != nil || gone:
+		return err
+	case formed: // by a server that had not seen yet that it was to go
+		return fail("%s formed in the moment in which its documents went", r.cluster).then("pgctrl remove %s", r.cluster)
 	}
-	return err
+	a.note("%s is left; the next server that leads takes it away", key)
+	return nil
 }
 
 // removedBy is what an agent's report says it did; empty when it is no such report.

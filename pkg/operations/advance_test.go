@@ -230,6 +230,23 @@ func TestCancel(t *testing.T) {
 		r.look()
 		r.op.Cancel = "root@pg1"
 		r.look()
+		r.is(Cancelling) // what was answered a moment before may still be on its way
+		r.w.Now = noon.Add(answerArrives)
+		r.look()
+		r.is(Cancelled)
+	})
+	t.Run("begun, which was seen late", func(t *testing.T) {
+		r := newRig(t)
+		r.look()
+		where, _ := r.step()
+		r.op.Cancel = "root@pg1"
+		r.look()
+		r.results[where] = observed.StepResult{State: observed.StepAccepted}
+		r.w.Now = noon.Add(answerArrives)
+		r.look()
+		r.is(Cancelling)
+		r.results[where] = observed.StepResult{State: observed.StepFailed}
+		r.look()
 		r.is(Cancelled)
 	})
 	t.Run("while it goes on", func(t *testing.T) {

@@ -21,7 +21,7 @@ func (a *advance) cancel() {
 	a.State = Cancelling
 	r, found := a.Result(p.Node, p.Step)
 	switch {
-	case found && r.Final(), !found && a.withdrawn(p):
+	case found && r.Final(), !found && a.unbegun(p):
 		a.forget(p)
 		p.State, p.Ended = PhaseFailed, a.World.Now
 		if r.State == observed.StepDone { // before the cancel was heard of; what it left is there
@@ -29,10 +29,12 @@ func (a *advance) cancel() {
 		}
 		a.finish(state, reason, r.Next, message)
 		return
-	case !found, a.Withdrawn != p.Step:
+	case a.Withdrawn != p.Step:
 		a.Withdrawn, a.Withdrew = p.Step, a.World.Now
 		a.Forget = append(a.Forget, Asking{Node: p.Node, ID: p.Step, Withdraw: true})
-		a.again(a.World.Now.Add(time.Second))
+	}
+	if !found {
+		a.again(a.Withdrew.Add(answerArrives))
 	}
 	if _, alive := a.World.Schema(p.Node); alive {
 		// An agent that was started anew meanwhile knows nothing of a step whose key is
@@ -67,6 +69,12 @@ func (a *advance) gone(p *Phase) bool {
 	return !a.World.Now.Before(until)
 }
 
-// withdrawn reports that the step was taken back and that nobody had begun it: an agent
-// accepts a step only while its key is there.
-func (a *advance) withdrawn(p *Phase) bool { return a.Withdrawn == p.Step }
+// answerArrives is how long after a step was withdrawn an answer from before it may still be on
+// its way: results are watched beside steps, and come milliseconds earlier or later than they do.
+const answerArrives = time.Second
+
+// unbegun reports, of a step without an answer, that it was taken back and that nobody had begun
+// it: an agent accepts a step only while its key is there.
+func (a *advance) unbegun(p *Phase) bool {
+	return a.Withdrawn == p.Step && !a.World.Now.Before(a.Withdrew.Add(answerArrives))
+}

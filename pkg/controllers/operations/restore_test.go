@@ -60,6 +60,10 @@ func TestRestoreInPlaceHasTheClusterForItself(t *testing.T) {
 	answered(plan.ActPrepare)
 	if o := op(b.ID); o.Cancel != r.ID {
 		t.Fatalf("a backup goes on while members are stopped: %+v", o)
+	} else if p, asked := o.Now(); asked && o.Withdrawn == p.Step {
+		controllertest.Put(m, layout.ResultKey(p.Node, p.Step), string(observed.Encode(observed.StepResult{State: observed.StepFailed})))
+	} else {
+		t.Fatalf("its step is not taken back: %+v", o)
 	}
 	answered(plan.ActAside)
 	answered(plan.ActAside)
