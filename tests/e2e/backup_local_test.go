@@ -36,6 +36,7 @@ func TestBackupsComeByThemselves(t *testing.T) {
 		}
 		return nil
 	}))
+	noBackupGoesOn(ctx, t)
 	asked := false
 	for _, o := range operationsOf(ctx, t) {
 		asked = asked || o.Label == second.Label && o.By == operations.BySchedule && o.State == operations.Done

@@ -148,29 +148,39 @@ func (w *backupWatch) neverTwo(t *testing.T) []life {
 	return ls
 }
 
-// plantBackup runs what looks like a backup on a host for a while.
-func plantBackup(ctx context.Context, t *testing.T, h *lab.Host, d time.Duration) {
+// plantBackup has what looks like a backup run on a host from a moment on for a while; hosts
+// share the machine's clock.
+func plantBackup(ctx context.Context, t *testing.T, h *lab.Host, at time.Time, d time.Duration) {
 	t.Helper()
-	const file = "/run/planted/pgbackrest"
-	ok(t, h.WriteFile(ctx, file, 0o755, []byte("#!/bin/sh\nsleep $3\n")))
-	t.Cleanup(func() { _, _ = h.Exec(context.WithoutCancel(ctx), "rm", "-r", "/run/planted") })
-	must[string](t)(h.Exec(ctx, file, "--stanza=planted", "backup", fmt.Sprint(d.Seconds())))
+	must[string](t)(h.Exec(ctx, planted+"start", fmt.Sprint(at.UnixNano()), fmt.Sprint(d.Seconds())))
 }
 
-// TestS3SecondBackupIsSeen: the watch sees two backups on two hosts that overlap by a
-// second, and two on one host, and does not take for that two that come one after the other.
+const planted = "/run/planted/"
+
+// plantable puts on a host what plantBackup runs.
+func plantable(ctx context.Context, t *testing.T, h *lab.Host) {
+	t.Helper()
+	t.Cleanup(func() { _, _ = h.Exec(context.WithoutCancel(ctx), "rm", "-rf", planted) })
+	ok(t, h.WriteFile(ctx, planted+"pgbackrest", 0o755, []byte("#!/bin/sh\nsleep $3\n")))
+	ok(t, h.WriteFile(ctx, planted+"start", 0o755, []byte("#!/bin/sh\nwhile [ $(date +%s%N) -lt $1 ]; do sleep 0.01; done\nexec "+planted+"pgbackrest --stanza=planted backup $2\n")))
+}
+
+// TestS3SecondBackupIsSeen: the watch sees two backups on two hosts that overlap by two
+// seconds, and two on one host, and does not take for that two that come one after the other.
 func TestS3SecondBackupIsSeen(t *testing.T) {
 	ctx := begin(t)
 	noBackupGoesOn(ctx, t)
 	a, b := hosts.Nodes[0], hosts.Nodes[1]
+	for _, h := range hosts.Nodes {
+		plantable(ctx, t, h)
+	}
 	plant := func(hs ...*lab.Host) []string {
 		w := watchBackups(ctx, t)
 		var g sync.WaitGroup
+		began := time.Now().Add(2 * time.Second) // all are asked for by then
 		for i, h := range hs {
-			g.Go(func() {
-				hold(ctx, time.Duration(i)*2*time.Second)
-				plantBackup(ctx, t, h, 3*time.Second) // neighbours meet for a second, and others miss by one
-			})
+			at := began.Add(time.Duration(i) * 4 * time.Second)
+			g.Go(func() { plantBackup(ctx, t, h, at, 6*time.Second) }) // neighbours meet for two seconds, and others miss by two
 		}
 		g.Wait()
 		ls, _ := w.end()

@@ -211,6 +211,15 @@ func withPrefix() []clientv3.OpOption { return []clientv3.OpOption{clientv3.With
 // mode or not (seen with Patroni 3.0.2); that is not what is tested.
 func stopEtcd(ctx context.Context, t *testing.T) {
 	t.Helper()
+	renewed(ctx, t)
+	hold(ctx, time.Second)
+	must[string](t)(hosts.Infra.Exec(ctx, "systemctl", "stop", "pgctrl-etcd"))
+	t.Cleanup(func() { _, _ = hosts.Infra.Exec(context.Background(), "systemctl", "start", "pgctrl-etcd") })
+}
+
+// renewed waits until the leader's Patroni has just renewed the leader key's lease.
+func renewed(ctx context.Context, t *testing.T) {
+	t.Helper()
 	left := int64(-1)
 	ok(t, fleet.Until(ctx, 30*time.Second, "Patroni to renew the leader key's lease", func(ctx context.Context) error {
 		r, err := hosts.Etcd.Get(ctx, hosts.Layout.Leader(cluster))
@@ -227,7 +236,4 @@ func stopEtcd(ctx context.Context, t *testing.T) {
 		}
 		return nil
 	}))
-	hold(ctx, time.Second)
-	must[string](t)(hosts.Infra.Exec(ctx, "systemctl", "stop", "pgctrl-etcd"))
-	t.Cleanup(func() { _, _ = hosts.Infra.Exec(context.Background(), "systemctl", "start", "pgctrl-etcd") })
 }

@@ -132,7 +132,7 @@ func TestReinitCopiesAReplica(t *testing.T) {
 	if _, err := hosts.Nodes[2].Exec(ctx, "test", "!", "-e", mark); err != nil {
 		t.Error("the data are the old ones")
 	}
-	ok(t, hosts.Whole(ctx, cluster, 10*time.Second))
+	ok(t, hosts.Whole(ctx, cluster, time.Minute))
 	for _, prefix := range []string{hosts.Layout.StepKey("pg3", cluster+"."), hosts.Layout.ResultKey("pg3", cluster+".")} {
 		if left := under(ctx, t, prefix); len(left) > 0 {
 			t.Errorf("left in etcd: %s", left[0].Key)

@@ -109,7 +109,7 @@ func TestR11NoSecretInTheClear(t *testing.T) {
 	for _, h := range hosts.Lab.Hosts() {
 		stop[h.Name] = watchArguments(ctx, t, h)
 	}
-	hold(ctx, time.Second)
+	hold(ctx, 3*time.Second) // they look by then
 	// What shows a secret for a moment only is seen: one is planted.
 	const planted = "planted-2b1f7c"
 	must[string](t)(hosts.Nodes[0].Exec(ctx, "sh", "-c", "sleep 0.3; : "+planted))

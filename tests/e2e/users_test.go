@@ -137,6 +137,16 @@ func TestUsersAndDatabases(t *testing.T) {
 	measureLogins(ctx, t, "before", 7)
 	from, to := leaderAndNext(ctx, t)
 	ok(t, hosts.Switchover(ctx, cluster, from, to))
+	moved := time.Now()
+	ok(t, fleet.Until(ctx, 20*time.Second, "PostgreSQL behind every pooler to be up again", func(ctx context.Context) error {
+		for _, h := range hosts.Nodes {
+			if _, err := login(ctx, h, 6432, "u_before_0", "long enough to be one", "postgres", "select 'in'"); err != nil {
+				return fmt.Errorf("on %s: %w", h.Name, err)
+			}
+		}
+		return nil
+	}))
+	t.Logf("every pooler takes logins %s after the switchover", time.Since(moved).Round(time.Millisecond))
 	measureLogins(ctx, t, "after", 7)
 
 	// A database with what belongs into it.

@@ -11,15 +11,15 @@ import (
 // TestPatroniStoppedCostsNoWrite: the leader's Patroni is stopped for 13 s, and killed.
 // HAProxy's checks fail for longer than they need to take the server down, etcd names it
 // the leader all the while, and its PostgreSQL takes writes: no write through any node
-// fails. 13 s: of a lease of 30 s at least 20 are left, the last 10 of which are the
-// checks', and these take 6 s at least.
+// fails. 13 s: of a lease of 30 s that was just renewed the last 10 are the checks', and these
+// take 6 s at least.
 func TestPatroniStoppedCostsNoWrite(t *testing.T) {
 	ctx := begin(t)
 	leader, _ := leaderAndNext(ctx, t)
 	writesEverywhere(ctx, t, leader, 20*time.Second)
 	h, unit := hosts.Node(leader), "patroni@"+cluster+".service"
 	samplers := sampleAll(ctx, t, 100*time.Millisecond)
-	hold(ctx, time.Second)
+	renewed(ctx, t)
 	ok(t, h.KillMain(ctx, unit, "SIGSTOP"))
 	t.Cleanup(func() { _ = h.KillMain(context.Background(), unit, "SIGCONT") })
 	hold(ctx, 13*time.Second)

@@ -178,10 +178,19 @@ func pauseAndFreeze(t *testing.T, ctx context.Context, h *Host) {
 		}
 		return strings.Join(strings.Fields(out), "")
 	}
-	if err := h.Pause(ctx, "haproxy"); err != nil || strings.Trim(states(), "T") != "" {
+	// A process shows the state once it was scheduled.
+	become := func(is func(states string) bool) bool {
+		for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+			if is(states()) {
+				return true
+			}
+		}
+		return false
+	}
+	if err := h.Pause(ctx, "haproxy"); err != nil || !become(func(s string) bool { return s != "" && strings.Trim(s, "T") == "" }) {
 		t.Error("paused:", states(), err)
 	}
-	if err := h.Resume(ctx, "haproxy"); err != nil || strings.Contains(states(), "T") {
+	if err := h.Resume(ctx, "haproxy"); err != nil || !become(func(s string) bool { return s != "" && !strings.Contains(s, "T") }) {
 		t.Error("resumed:", states(), err)
 	}
 	if err := h.Kill(ctx, "no such process", "KILL"); err == nil {
