@@ -119,10 +119,6 @@ func (s *stepper) act(ctx context.Context, own plan.Member, begun bool) error {
 		return ctx.Err() // the agent ends; a backup goes on, and the next run takes it up
 	case err == nil:
 		r.State = observed.StepDone
-		if s.Act == plan.ActVerify {
-			s.ended(ctx, true) // first: "done" says that nothing of the copy is left
-			return s.say(ctx, &r)
-		}
 		if err := s.say(ctx, &r); err != nil {
 			return err
 		}

@@ -91,7 +91,7 @@ func (c *cluster) composeLocked(con *concern, conds []observed.Condition, s stat
 		c.vip.reportLocked(&r)
 	}
 	if con.name == databasesConcern && con.removed == "" {
-		c.sql.reportLocked(&r, con.plan)
+		c.sql.reportLocked(&r, con)
 		c.logins.reportLocked(&r)
 	}
 	if con.name == backupConcern && con.removed == "" {

@@ -257,14 +257,15 @@ func list(differs map[string]string) string {
 const maxOthers = 10000
 
 // reportLocked adds what PostgreSQL refused, object by object, and what nobody described. The
-// latter is about a plan: what an earlier one described is not among it.
-func (w *sqlWork) reportLocked(r *observed.Report, p plan.Plan) {
+// latter is about the plan that is answered: what an earlier one described is not among it, and
+// that one is still in force when the newest is refused.
+func (w *sqlWork) reportLocked(r *observed.Report, con *concern) {
 	d := w.done
 	if d.hash == "" || d.err != nil {
 		return
 	}
 	r.Conditions = append(r.Conditions, d.result.Problems...)
-	if d.hash != plan.Hash(p.Resources, p.Secrets) {
+	if con.refusal != nil || d.hash != plan.Hash(con.plan.Resources, con.plan.Secrets) {
 		return
 	}
 	for fact, names := range map[string][]string{observed.FactOtherRoles: d.result.OtherRoles, observed.FactOtherDatabases: d.result.OtherDatabases} {

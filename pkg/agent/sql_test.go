@@ -177,6 +177,13 @@ func TestOtherRolesAreOfThisPlan(t *testing.T) {
 		if of, there := said(); of != second || !there {
 			t.Errorf("gone through, of revision %d, not %d, said: %v", of, second, there)
 		}
+		p := databasesPlan(1, secret)
+		p.Schema = 99 // it is refused, and the one before stays in force
+		third := w.etcd.Put(layout.PlanKey("pg1", "c", "databases"), string(plan.Encode(p)))
+		after(30 * time.Second)
+		if of, there := said(); of != third || there {
+			t.Errorf("refused, of revision %d, not %d, said: %v", of, third, there)
+		}
 	})
 }
 

@@ -138,7 +138,8 @@ func (a *app) awaitDropped(ctx context.Context, cluster, key string, wait time.D
 func isDropped(s kv.Snapshot, l keys.Layout, cluster, key string) bool {
 	_, r, answered := leadersAnswer(s, l, cluster)
 	_, through := r.Facts[observed.FactOtherRoles]
-	return answered && through && !r.Refuses(key)
+	whole, _ := r.Condition(observed.Applied) // of the plan as a whole, as of a frozen one
+	return answered && through && !r.Refuses(key) && !(whole.Key == "" && whole.Bad())
 }
 
 // forgetObject deletes the document that has done its work, and the password.

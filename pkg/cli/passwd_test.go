@@ -20,10 +20,12 @@ func TestDroppedIsWhatTheLeaderSays(t *testing.T) {
 		report observed.Report
 		want   bool
 	}{
-		"the leader":                    {"c-1", observed.Report{Plan: 8, Facts: through}, true},
+		"the leader":                    {"c-1", observed.Report{Plan: 8, Facts: through, Conditions: []observed.Condition{{Type: observed.Applied, Status: observed.True}}}, true},
 		"a replica that leads since":    {"c-2", observed.Report{Plan: 8, Facts: through}, false},
 		"not gone through yet":          {"c-1", observed.Report{Plan: 8}, false},
 		"an earlier plan":               {"c-1", observed.Report{Plan: 7, Facts: through}, false},
+		"frozen":                        {"c-1", observed.Report{Plan: 8, Facts: through, Conditions: []observed.Condition{{Type: observed.Applied, Status: observed.False, Reason: observed.Frozen}}}, false},
+		"PostgreSQL refuses another":    {"c-1", observed.Report{Plan: 8, Facts: through, Conditions: []observed.Condition{{Type: observed.Applied, Status: observed.True}, {Type: observed.Applied, Status: observed.False, Key: l.ClusterDoc("c", "users/other")}}}, true},
 		"PostgreSQL refuses to drop it": {"c-1", observed.Report{Plan: 8, Facts: through, Conditions: []observed.Condition{{Type: observed.Applied, Status: observed.False, Key: l.ClusterDoc("c", "users/app")}}}, false},
 	} {
 		c.report.Schema, c.report.Concern = 1, "databases"

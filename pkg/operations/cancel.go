@@ -69,6 +69,12 @@ func (a *advance) gone(p *Phase) bool {
 	return !a.World.Now.Before(until)
 }
 
+// awayFor reports whether the phase's agent is known to have been away for LostFor.
+func (a *advance) awayFor(p *Phase) bool {
+	_, alive := a.World.Schema(p.Node)
+	return !alive && !p.Lost.IsZero() && !a.World.Now.Before(p.Lost.Add(LostFor))
+}
+
 // answerArrives is how long after a step was withdrawn an answer from before it may still be on
 // its way: results are watched beside steps, and come milliseconds earlier or later than they do.
 const answerArrives = time.Second

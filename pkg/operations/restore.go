@@ -151,9 +151,12 @@ func (a *advance) movedAway(p *Phase) string {
 }
 
 // leadsAlready takes the restored data for leading as soon as they do, whoever says so: the
-// agent that was asked, or, should that be away, the leader key and who confirms it in that very
-// leadership: the confirmation of the data that were stopped is still there. From that moment
-// clients write to them.
+// agent that was asked, or, should that be away, the leader key and who confirms it. From that
+// moment clients write to them.
+//
+// The confirmation of the data that were stopped is still there, and counts for nothing in a
+// leadership that came after it. But no other agent confirms a member anew that nobody else led in
+// between, so once the one that does has been away for LostFor, the key alone is believed.
 func (a *advance) leadsAlready() {
 	p, more := a.Operation.Now()
 	if a.Kind != KindRestore || !more || p.Name != PhaseLead || p.Tries == 0 || p.State == PhaseFailed || a.Undo || a.State.Final() || a.Args.Restore == nil {
@@ -161,7 +164,8 @@ func (a *advance) leadsAlready() {
 	}
 	r, said := a.Result(p.Node, p.Step)
 	said = said && p.Step != "" && r.State == observed.StepDone
-	if !said && !(a.Confirmed && a.ConfirmedIn == a.Epoch && a.Leader == a.Args.Restore.First && a.Epoch != p.Epoch) {
+	leads := a.Confirmed && a.Leader == a.Args.Restore.First && a.Epoch != p.Epoch
+	if !said && !(leads && (a.ConfirmedIn == a.Epoch || a.awayFor(p))) {
 		return
 	}
 	if p.Step != "" {

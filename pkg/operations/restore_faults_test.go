@@ -43,7 +43,7 @@ func TestPutBackIsTriedUntilItIs(t *testing.T) {
 // TestRestoredDataThatLeadAreKept: a cancel or a deadline that comes when they lead already, and
 // nobody has taken that in yet, undoes nothing.
 func TestRestoredDataThatLeadAreKept(t *testing.T) {
-	for _, known := range []string{"the agent says so", "the agent is away", "the agent does not believe it"} {
+	for _, known := range []string{"the agent says so", "the agent is away", "the agent is away, and nobody confirms it", "the agent does not believe it"} {
 		for _, end := range []string{"cancel", "deadline"} {
 			r := restoreRig(t)
 			r.pass("lead c-1")
@@ -53,6 +53,12 @@ func TestRestoredDataThatLeadAreKept(t *testing.T) {
 				r.results[where] = observed.StepResult{State: observed.StepDone}
 			case "the agent is away":
 				r.away["n1"], r.w.Leader, r.w.Epoch, r.w.Confirmed, r.w.ConfirmedIn = true, "c-1", 99, true, 99
+			case "the agent is away, and nobody confirms it":
+				r.away["n1"], r.w.Leader, r.w.Epoch, r.w.Confirmed, r.w.ConfirmedIn = true, "c-1", 99, true, 10
+				r.look()
+				if !r.op.RestoredAt().IsZero() {
+					t.Errorf("%s: a confirmation of an earlier leadership counts at once", known)
+				}
 			case "the agent does not believe it":
 				r.results[where] = observed.StepResult{State: observed.StepFailed, Reason: observed.NotAnswering}
 				r.w.Leader, r.w.Epoch, r.w.Confirmed, r.w.ConfirmedIn = "c-1", 99, true, 99
@@ -63,6 +69,10 @@ func TestRestoredDataThatLeadAreKept(t *testing.T) {
 				r.w.Now = r.op.Deadline
 			}
 			r.look()
+			if known == "the agent is away, and nobody confirms it" {
+				r.w.Now = r.w.Now.Add(LostFor)
+				r.look()
+			}
 			if r.op.Undo || r.op.RestoredAt().IsZero() {
 				t.Errorf("%s, %s: undone: %s %s", known, end, r.op.State, r.op.Message)
 			}

@@ -99,6 +99,26 @@ func TestARoleThatLosesItsDocumentForAMoment(t *testing.T) {
 	expect(t, controllertest.Settle(t, New(), m, "pg-test"), observed.Unmanaged, "legacy")
 }
 
+// TestAUserGetsAPasswordWhileAnotherPlanIsOnItsWay: it waits as it was, and then has one.
+func TestAUserGetsAPasswordWhileAnotherPlanIsOnItsWay(t *testing.T) {
+	m := formed(t)
+	controllertest.Put(m, docs+"users/app", "password: none")
+	controllertest.Settle(t, New(), m, "pg-test")
+	says(m, "")
+	controllertest.Put(m, docs+"users/more", "login: false")
+	controllertest.Settle(t, New(), m, "pg-test")
+	controllertest.Put(m, docs+"users/app", "connection_limit: 3")
+	expect(t, controllertest.Settle(t, New(), m, "pg-test"), observed.WaitingForLeader, "app")
+	if a, there := role(t, m, "app"); !there || !a.NoPassword {
+		t.Fatalf("while it waits: %+v, planned %v", a, there)
+	}
+	says(m, "")
+	controllertest.Settle(t, New(), m, "pg-test")
+	if a, _ := role(t, m, "app"); a.Password != "users/app" || a.NoPassword || a.ConnectionLimit != 3 {
+		t.Errorf("at last: %+v", a)
+	}
+}
+
 func planOf(t testing.TB, m *kv.Map, node string) (plan.Plan, plan.SQL) {
 	t.Helper()
 	e, ok := m.Get(keys.Default.PlanKey(node, "pg-test", Concern))

@@ -174,7 +174,9 @@ func (b *builder) role(u *desired.User) (plan.Role, bool) {
 		r.NoPassword = true
 	case u.Login:
 		var plannable bool
-		r.Password, plannable = b.password(r, earlier)
+		if r.Password, plannable = b.password(r, earlier); !plannable && earlier != nil {
+			return *earlier, true // one that nobody describes any more would count as found with a password
+		}
 		return r, plannable
 	}
 	return r, true
