@@ -53,6 +53,13 @@ type moves struct {
 
 func newMoves(c *cluster) *moves { return &moves{c: c, wake: make(chan struct{}, 1)} }
 
+// after reports whether the stamp's move was after another one: a leader is acted on first and
+// noted afterwards, so what came of it may have been noted before.
+func (s stamp) after(mv observed.Move) bool {
+	leads := func(k observed.MoveKind) bool { return k == observed.MoveLeader || k == observed.MoveLost }
+	return s.At.After(mv.At) || s.At.Equal(mv.At) && leads(mv.What) && !leads(s.What)
+}
+
 // stampLocked takes note of a move that was at that moment. first: the agent knew
 // nothing of it before, so it has learnt how things are and not seen them change.
 func (m *moves) stampLocked(at time.Time, first bool, mv observed.Move) {
@@ -60,7 +67,11 @@ func (m *moves) stampLocked(at time.Time, first bool, mv observed.Move) {
 	if len(m.stamps) >= observed.MaxMoves {
 		m.stamps = slices.Delete(m.stamps, 0, 1)
 	}
-	m.stamps = append(m.stamps, stamp{mv, first})
+	i := len(m.stamps)
+	for i > 0 && m.stamps[i-1].after(mv) {
+		i--
+	}
+	m.stamps = slices.Insert(m.stamps, i, stamp{mv, first})
 	if at.After(m.newest) {
 		m.newest = at
 	}

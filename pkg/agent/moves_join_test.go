@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -139,5 +140,28 @@ func TestMovesDue(t *testing.T) {
 				t.Errorf("due at %s, want %s", got.Sub(t0), s(c.want).Sub(t0))
 			}
 		})
+	}
+}
+
+// TestStampsAreInTheOrderOfTime: a leader is acted on before it is noted, and what came of it may
+// be noted first.
+func TestStampsAreInTheOrderOfTime(t *testing.T) {
+	m := newMoves(nil)
+	now := time.Now()
+	for _, s := range []struct {
+		after time.Duration
+		what  observed.MoveKind
+	}{{1, observed.MoveWritable}, {1, observed.MoveConfirmed}, {1, observed.MoveLeader}, {0, observed.MoveLost}, {2, observed.MoveRoute}, {1, observed.MoveVIPAdded}} {
+		m.stampLocked(now.Add(s.after), false, observed.Move{What: s.what})
+	}
+	var got []observed.MoveKind
+	for _, s := range m.stamps {
+		got = append(got, s.What)
+	}
+	want := []observed.MoveKind{
+		observed.MoveLost, observed.MoveLeader, observed.MoveWritable, observed.MoveConfirmed, observed.MoveVIPAdded, observed.MoveRoute,
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
 	}
 }
