@@ -81,12 +81,17 @@ func follow(l keys.Layout, cluster string) []string {
 
 // project makes Patroni's heartbeats equal and re-stamped leaderships different:
 // the same name at another revision or under another lease is news here, although
-// its value did not change.
+// its value did not change. So is a record that agents write, since the next write is
+// guarded by its revision: written again with the same bytes, it would refuse them for ever.
 func project(l keys.Layout) func(kv.KV) []byte {
 	scope, alive := l.Prefix(keys.PatroniKey), l.Prefix(keys.Alive)
+	primary, vip := l.Prefix(keys.Primary), l.Prefix(keys.VIP)
 	return func(e kv.KV) []byte {
 		if strings.HasPrefix(e.Key, alive) {
 			return nil // that it exists is all
+		}
+		if strings.HasPrefix(e.Key, primary) || strings.HasPrefix(e.Key, vip) {
+			return strconv.AppendInt(nil, e.ModRevision, 10)
 		}
 		if !strings.HasPrefix(e.Key, scope) {
 			return e.Value

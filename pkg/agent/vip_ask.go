@@ -209,6 +209,9 @@ func (v *vip) write(ctx context.Context, a plan.Address, held bool) time.Duratio
 		Address: a.Network, Node: c.a.o.Node, Member: own.Name, Epoch: int64(s.view.Leader.Epoch), State: observed.VIPReleased,
 		Store: s.view.Store, UID: s.view.UID,
 	}
+	if !held && !s.vip.HeldBy(r.Node) {
+		return plan.RefreshEvery // it was given up, or is another's, since this was decided
+	}
 	key, leader := c.a.o.Layout.VIPKey(c.name), c.a.o.Layout.Leader(c.name)
 	guards := []store.Guard{store.ModIs(key, s.vipRev)}
 	if held {

@@ -198,3 +198,23 @@ func TestVIPThatCannotBeHeld(t *testing.T) {
 		}
 	})
 }
+
+// TestRecordsWrittenAgain: a record with the same bytes at another revision, as an agent's or a
+// person's second write leaves it, is what the next write is guarded by: it keeps no new leader
+// from being confirmed, nor the address from it.
+func TestRecordsWrittenAgain(t *testing.T) {
+	withVIP(t, func(t *testing.T, w *vipWorld) {
+		for _, key := range []string{layout.PrimaryKey("c"), layout.VIPKey("c")} {
+			value, _, there := w.etcd.Get(key)
+			expect(t, key, there, true)
+			w.etcd.Put(key, value)
+		}
+		after(time.Second)
+		w.move(1, 2)
+		w.host(2).host.SetPostgres(writable(2))
+		after(100 * time.Millisecond)
+		p, _ := w.primary()
+		expect(t, "primary", p.Member, "m2")
+		w.expectHolder(2)
+	})
+}
