@@ -15,14 +15,15 @@ import (
 func TestDroppedIsWhatTheLeaderSays(t *testing.T) {
 	l := keys.Default
 	through := map[string]string{observed.FactOtherRoles: ""}
+	applied := []observed.Condition{{Type: observed.Applied, Status: observed.True}}
 	for name, c := range map[string]struct {
 		leader string
 		report observed.Report
 		want   bool
 	}{
-		"the leader":                    {"c-1", observed.Report{Plan: 8, Facts: through, Conditions: []observed.Condition{{Type: observed.Applied, Status: observed.True}}}, true},
+		"the leader":                    {"c-1", observed.Report{Plan: 8, Facts: through, Conditions: applied}, true},
 		"a replica that leads since":    {"c-2", observed.Report{Plan: 8, Facts: through}, false},
-		"not gone through yet":          {"c-1", observed.Report{Plan: 8}, false},
+		"not gone through yet":          {"c-1", observed.Report{Plan: 8, Conditions: applied}, false},
 		"an earlier plan":               {"c-1", observed.Report{Plan: 7, Facts: through}, false},
 		"frozen":                        {"c-1", observed.Report{Plan: 8, Facts: through, Conditions: []observed.Condition{{Type: observed.Applied, Status: observed.False, Reason: observed.Frozen}}}, false},
 		"PostgreSQL refuses another":    {"c-1", observed.Report{Plan: 8, Facts: through, Conditions: []observed.Condition{{Type: observed.Applied, Status: observed.True}, {Type: observed.Applied, Status: observed.False, Key: l.ClusterDoc("c", "users/other")}}}, true},
@@ -30,7 +31,7 @@ func TestDroppedIsWhatTheLeaderSays(t *testing.T) {
 	} {
 		c.report.Schema, c.report.Concern = 1, "databases"
 		entries := []kv.KV{{Key: l.Leader("c"), Value: []byte(c.leader), ModRevision: 1}}
-		for i, r := range []observed.Report{c.report, {Schema: 1, Concern: "databases", Plan: 8}} {
+		for i, r := range []observed.Report{c.report, {Schema: 1, Concern: "databases", Plan: 8, Conditions: applied}} {
 			p := plan.Plan{Schema: 1, Cluster: plan.Cluster{Name: "c", Member: fmt.Sprintf("c-%d", i+1)}}
 			node := fmt.Sprintf("pg%d", i+1)
 			entries = append(entries,
