@@ -227,7 +227,7 @@ func accessIs(ctx context.Context, t *testing.T, when string, down *lab.Host, in
 	t.Helper()
 	began := time.Now()
 	cells, looks := 0, 0
-	ok(t, fleet.Until(ctx, 2*time.Minute, "every way in to be as it must "+when, func(ctx context.Context) error {
+	ok(t, fleet.Until(ctx, time.Minute, "every way in to be as it must "+when, func(ctx context.Context) error {
 		m := matrix{starts: map[string]string{}, down: down, infra: infra}
 		var err error
 		if m.leader, err = hosts.Leader(ctx, cluster); err != nil {

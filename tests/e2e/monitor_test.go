@@ -214,7 +214,7 @@ func TestR9ExportersComeBack(t *testing.T) {
 		t.Helper()
 		byHand(ctx, t, h, act...)
 		start := time.Now()
-		ok(t, fleet.Until(ctx, 20*time.Second, strings.Join(act, " ")+" to be undone", func(ctx context.Context) error {
+		ok(t, fleet.Until(ctx, 5*time.Second, strings.Join(act, " ")+" to be undone", func(ctx context.Context) error {
 			_, err := h.Exec(ctx, "curl", "-sf", "-m", "1", "-o", "/dev/null", "http://127.0.0.1:"+port+"/")
 			return err
 		}))

@@ -209,7 +209,7 @@ func TestFreezeLeavesAlone(t *testing.T) {
 		}
 		time.Sleep(500 * time.Millisecond)
 	}
-	ok(t, fleet.Until(ctx, 2*time.Second+repairedAtMost, "the file to be repaired when the freeze is over", func(context.Context) error {
+	ok(t, fleet.Until(ctx, 8*time.Second, "the file to be repaired when the freeze is over", func(context.Context) error {
 		if m := mode(); m != "640" {
 			return fmt.Errorf("its mode is %s", m)
 		}

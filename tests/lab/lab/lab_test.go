@@ -180,12 +180,9 @@ func pauseAndFreeze(t *testing.T, ctx context.Context, h *Host) {
 	}
 	// A process shows the state once it was scheduled.
 	become := func(is func(states string) bool) bool {
-		for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
-			if is(states()) {
-				return true
-			}
-		}
-		return false
+		part, cancel := context.WithTimeout(ctx, 5*time.Second)
+		defer cancel()
+		return poll(part, 50*time.Millisecond, func() (bool, error) { return is(states()), nil }) == nil
 	}
 	if err := h.Pause(ctx, "haproxy"); err != nil || !become(func(s string) bool { return s != "" && strings.Trim(s, "T") == "" }) {
 		t.Error("paused:", states(), err)
